@@ -1,0 +1,1 @@
+"""An asset-based data platform for AI enrichment that always moves forward."""

@@ -1,0 +1,1 @@
+"""One seam per outside thing, each with an honest fake beside it."""

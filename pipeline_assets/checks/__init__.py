@@ -1,0 +1,1 @@
+"""Asset checks: structure blocks, quality warns."""

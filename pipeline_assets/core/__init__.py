@@ -1,0 +1,1 @@
+"""The model of partial success; standard library and pyarrow only."""

@@ -1,0 +1,360 @@
+"""Everything that can go wrong, as types.
+
+    PipelineError
+    ├── SettingsError               the start is refused: field, value, what is allowed
+    ├── FeedError                   the feed as a whole cannot be read
+    ├── ContractError               a table breaks the contract and is not published
+    ├── LeaseLost / LeaseHeld       another run owns this asset and hour
+    ├── StorageError                disk full, EIO: what is committed stays
+    └── RowError                    why one row has no (better) value; also a plain value
+        ├── DataError               terminal: trying again cannot help
+        │   ├── InvalidInput · NotFound · Forbidden · Blocked · TooLarge · Unsupported
+        ├── TransientError          trying again, later, can help
+        │   ├── RateLimited · Overloaded · Timeout · Network
+        │   └── ResourceExhausted · Unavailable
+        └── EngineError             decided by the platform itself
+            └── CircuitOpen · OverBudget · UpstreamMissing · ConstraintBroken
+                WorkerCrash · Internal
+
+Retry code asks for the type, never for the message. `classify` and `from_http_status` are the
+only two places where the outside world's failures become these types.
+"""
+
+import asyncio
+import errno
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from enum import StrEnum
+from types import MappingProxyType
+from typing import ClassVar
+
+MAX_ERROR_CHARS = 500
+_CREDENTIALS = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)[^/\s@]*@")
+_SECRET_QUERY = re.compile(
+    r"(?i)(?P<name>[?&;](?:[\w-]*(?:token|key|secret|password|signature|sig|credential))=)[^&\s]*"
+)
+
+
+class ErrorKind(StrEnum):
+    """Why a row has no value, or no better one. The vocabulary of the column `error_kind`."""
+
+    INVALID_INPUT = "invalid_input"
+    NOT_FOUND = "not_found"
+    FORBIDDEN = "forbidden"
+    BLOCKED = "blocked"
+    TOO_LARGE = "too_large"
+    UNSUPPORTED = "unsupported"
+    RATE_LIMITED = "rate_limited"
+    OVERLOADED = "overloaded"
+    TIMEOUT = "timeout"
+    NETWORK = "network"
+    RESOURCE_EXHAUSTED = "resource_exhausted"
+    UNAVAILABLE = "unavailable"
+    CIRCUIT_OPEN = "circuit_open"
+    BUDGET = "budget"
+    UPSTREAM = "upstream"
+    CONSTRAINT = "constraint"
+    WORKER_CRASH = "worker_crash"
+    INTERNAL = "internal"
+
+
+def without_secrets(text: str) -> str:
+    """`text` with the user part of URLs and secret-looking query values removed."""
+    return _SECRET_QUERY.sub(r"\g<name>***", _CREDENTIALS.sub(r"\g<scheme>", text))
+
+
+class PipelineError(Exception):
+    """Base of every error that the platform raises on purpose."""
+
+
+class SettingsError(PipelineError):
+    """A setting is wrong. Names the field, the value and what is allowed."""
+
+    def __init__(self, field: str, value: object, allowed: str) -> None:
+        self.field, self.value, self.allowed = field, value, allowed
+        super().__init__(f"{field}={without_secrets(str(value))!r} is not usable: {allowed}")
+
+
+class FeedError(PipelineError):
+    """The feed as a whole cannot be read; no item of it is known."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        self.source, self.reason = without_secrets(source), reason
+        super().__init__(f"cannot read the feed {self.source!r} (PIPELINE_FEED): {reason}")
+
+
+class ContractError(PipelineError):
+    """A table that breaks the contract's structure; it is not published, the old one stays."""
+
+    def __init__(self, table: str, rule: str, example: str) -> None:
+        self.table, self.rule, self.example = table, rule, example
+        super().__init__(f"{table} is not published, the previous table stays: {rule}; {example}")
+
+
+class LeaseHeld(PipelineError):
+    """Another run is writing this asset and hour."""
+
+    def __init__(self, name: str, owner: str, seconds_left: float) -> None:
+        self.name, self.owner, self.seconds_left = name, owner, seconds_left
+        super().__init__(
+            f"{name} is being written by {owner}; its lease ends in {seconds_left:.0f} s unless "
+            "renewed. Wait for that run, or end it and try again."
+        )
+
+
+class LeaseLost(PipelineError):
+    """This run slept past its lease; a successor owns the partition and nothing was written."""
+
+    def __init__(self, name: str, token: int, current: int) -> None:
+        self.name, self.token, self.current = name, token, current
+        super().__init__(
+            f"{name}: this run's lease (token {token}) was taken over (token {current}); its "
+            "result was not published. The successor's result stands; nothing to do."
+        )
+
+
+class StorageError(PipelineError):
+    """The disk refused (full, I/O error). What was committed stays; a rerun goes on from there."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(
+            f"cannot write {path}: {reason}. Committed rows are safe; free some space or mend the "
+            "disk and run again: it goes on from there."
+        )
+
+
+class RowError(PipelineError):
+    """Why one row has no value, or no better one. Raised for a whole call, returned for a row.
+
+    `message` is one sentence for the reader at 3 am; it is cut at 500 characters and freed of
+    secrets. `retry_after` is what the other side asked for, if it did.
+    """
+
+    kind: ClassVar[ErrorKind]
+    transient: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
+        self.retry_after = retry_after
+        super().__init__(without_secrets(" ".join(message.split()))[:MAX_ERROR_CHARS])
+
+    @property
+    def message(self) -> str:
+        """The sentence in the column `error`."""
+        return str(self)
+
+
+class DataError(RowError):
+    """The input itself is at fault: trying again cannot help."""
+
+
+class TransientError(RowError):
+    """Circumstances are at fault: trying again later can help."""
+
+    transient = True
+
+
+class EngineError(RowError):
+    """Decided by the platform itself, without asking the outside."""
+
+
+class InvalidInput(DataError):
+    """The bytes or values are not what they should be."""
+
+    kind = ErrorKind.INVALID_INPUT
+
+
+class NotFound(DataError):
+    """There is nothing at that address."""
+
+    kind = ErrorKind.NOT_FOUND
+
+
+class Forbidden(DataError):
+    """The other side does not want us to have it."""
+
+    kind = ErrorKind.FORBIDDEN
+
+
+class Blocked(DataError):
+    """Our own safety rules forbid it."""
+
+    kind = ErrorKind.BLOCKED
+
+
+class TooLarge(DataError):
+    """Over a size, pixel or token limit."""
+
+    kind = ErrorKind.TOO_LARGE
+
+
+class Unsupported(DataError):
+    """A format or a thing that no rung can handle."""
+
+    kind = ErrorKind.UNSUPPORTED
+
+
+class RateLimited(TransientError):
+    """Asked to slow down."""
+
+    kind = ErrorKind.RATE_LIMITED
+
+
+class Overloaded(TransientError):
+    """The other side is failing (5xx)."""
+
+    kind = ErrorKind.OVERLOADED
+
+
+class Timeout(TransientError):
+    """No answer before the deadline."""
+
+    kind = ErrorKind.TIMEOUT
+
+
+class Network(TransientError):
+    """Connection, name resolution or transport failure."""
+
+    kind = ErrorKind.NETWORK
+
+
+class ResourceExhausted(TransientError):
+    """Out of memory, on the accelerator or the host."""
+
+    kind = ErrorKind.RESOURCE_EXHAUSTED
+
+
+class Unavailable(TransientError):
+    """The accelerator, or another thing a rung needs, is not there or not healthy."""
+
+    kind = ErrorKind.UNAVAILABLE
+
+
+class CircuitOpen(EngineError):
+    """The breaker of this rung is open: no call was made."""
+
+    kind = ErrorKind.CIRCUIT_OPEN
+    transient = True
+
+
+class OverBudget(EngineError):
+    """The retry or spend budget of this stage is used up for now."""
+
+    kind = ErrorKind.BUDGET
+    transient = True
+
+
+class UpstreamMissing(EngineError):
+    """An upstream stage has nothing to give; this changes when the upstream row does."""
+
+    kind = ErrorKind.UPSTREAM
+
+
+class ConstraintBroken(EngineError):
+    """The rung's value would not agree with what another stage chose."""
+
+    kind = ErrorKind.CONSTRAINT
+
+
+class WorkerCrash(EngineError):
+    """The row killed its worker, as seen by a live supervisor."""
+
+    kind = ErrorKind.WORKER_CRASH
+    transient = True
+
+
+class Internal(EngineError):
+    """An unclassified exception: a bug until shown otherwise. Names the type."""
+
+    kind = ErrorKind.INTERNAL
+    transient = True
+
+
+def _leaves(base: type[RowError]) -> list[type[RowError]]:
+    below = base.__subclasses__()
+    return [leaf for child in below for leaf in _leaves(child)] if below else [base]
+
+
+BY_KIND: Mapping[ErrorKind, type[RowError]] = MappingProxyType(
+    {leaf.kind: leaf for leaf in _leaves(RowError)}
+)
+
+_BY_STATUS: Mapping[int, type[RowError]] = MappingProxyType(
+    {
+        400: InvalidInput,
+        401: Forbidden,
+        403: Forbidden,
+        404: NotFound,
+        408: Timeout,
+        410: NotFound,
+        413: TooLarge,
+        415: Unsupported,
+        422: InvalidInput,
+        425: Overloaded,
+        429: RateLimited,
+        451: Forbidden,
+    }
+)
+
+
+def from_http_status(status: int, what: str, *, retry_after: timedelta | None = None) -> RowError:
+    """The error that an HTTP answer of 300 or more stands for; `what` names the request."""
+    if status in _BY_STATUS:
+        error = _BY_STATUS[status]
+    elif status >= 500:
+        error = Overloaded
+    else:
+        error = InvalidInput
+    return error(f"{what}: the server answered {status}", retry_after=retry_after)
+
+
+# Types of optional packages are recognised by name, so that this module imports none of them.
+_BY_TYPE_NAME: Mapping[str, type[RowError]] = MappingProxyType(
+    {
+        "OutOfMemoryError": ResourceExhausted,  # torch.OutOfMemoryError, torch.cuda.…
+        "DecompressionBombError": TooLarge,
+        "DecompressionBombWarning": TooLarge,
+        "UnidentifiedImageError": InvalidInput,
+    }
+)
+_OUT_OF_MEMORY = re.compile(r"(?i)out of memory|can't allocate memory|CUBLAS_STATUS_ALLOC_FAILED")
+_NO_DEVICE = re.compile(
+    r"(?i)no CUDA GPUs|no NVIDIA driver|device-side assert|CUDA error|NVML|cuda driver"
+)
+_NETWORK_ERRNOS = frozenset(
+    {errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPIPE}
+)
+
+
+def classify(error: BaseException, what: str = "") -> RowError:
+    """The `RowError` that an exception stands for; anything unknown is `Internal` with its type.
+
+    `what` names the thing that failed and opens the message.
+    """
+    if isinstance(error, RowError):
+        return error
+    return _kind_of(error)(f"{what + ': ' if what else ''}{_describe(error)}")
+
+
+def _describe(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+
+
+def _kind_of(error: BaseException) -> type[RowError]:  # noqa: PLR0911 - a table of types
+    if isinstance(error, MemoryError):
+        return ResourceExhausted
+    for cls in type(error).__mro__:
+        if cls.__name__ in _BY_TYPE_NAME:
+            return _BY_TYPE_NAME[cls.__name__]
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return Timeout
+    if isinstance(error, ConnectionError):
+        return Network
+    if isinstance(error, OSError) and error.errno in _NETWORK_ERRNOS:
+        return Network
+    if isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)):
+        return ResourceExhausted
+    if isinstance(error, RuntimeError) and _NO_DEVICE.search(str(error)):
+        return Unavailable
+    return Internal

@@ -1,0 +1,137 @@
+"""Settings: `PIPELINE_…` environment variables, over an optional `pipeline.toml`.
+
+One frozen object, validated when it is built; each error names the field, the value and what is
+allowed. Nothing else in the package reads the environment.
+"""
+
+import ipaddress
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from pipeline_assets.errors import SettingsError
+from pipeline_assets.sample.drawing import SAMPLE_LABELS
+
+ENV_PREFIX = "PIPELINE_"
+HOST = re.compile(r"^[a-z0-9_-]+(\.[a-z0-9_-]+)*$", re.IGNORECASE)
+
+CommaList = Annotated[tuple[str, ...], NoDecode]
+
+
+class Settings(BaseSettings):
+    """What a user can set. Every field is `PIPELINE_<FIELD>` in the environment."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, toml_file="pipeline.toml", frozen=True, extra="forbid"
+    )
+
+    data: Path = Field(Path("data"), description="the data root, a folder")
+    state_url: str = Field(
+        "", description="SQLAlchemy URL of the state database; empty: SQLite under the data root"
+    )
+    feed: str = Field("", description="the feed of items: a CSV, JSONL or Parquet file")
+    start: datetime = Field(
+        datetime(2026, 1, 1, tzinfo=UTC), description="the first hour that has a partition (UTC)"
+    )
+    accelerator: Literal["auto", "cuda", "cpu"] = "auto"
+    primary_model: str = Field("sample-primary", min_length=1)
+    fallback_model: str = Field("sample-fallback", min_length=1)
+    labels: CommaList = Field(SAMPLE_LABELS, description="zero-shot labels, comma-separated")
+    fetch_allow: CommaList = Field(
+        (), description="private hosts, host:port pairs or networks that may be fetched"
+    )
+    engine: Literal["local"] = "local"
+
+    fetch_concurrency: int = Field(32, ge=1, le=1024)
+    fetch_timeout_s: float = Field(20.0, gt=0, le=3600, description="per resource, in all")
+    fetch_max_bytes: int = Field(50_000_000, ge=1, description="per resource")
+    max_pixels: int = Field(50_000_000, ge=1, description="per picture, before decoding")
+    quality_threshold: float = Field(0.8, ge=0, le=1)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments first, then the environment, then `pipeline.toml`."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @field_validator("labels", "fetch_allow", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("labels")
+    @classmethod
+    def _labels(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < 2:
+            raise ValueError("at least two different labels, comma-separated")
+        return value
+
+    @field_validator("fetch_allow")
+    @classmethod
+    def _allow(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            _check_allow_entry(entry)
+        return value
+
+    @field_validator("start")
+    @classmethod
+    def _start(cls, value: datetime) -> datetime:
+        value = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        if value != value.replace(minute=0, second=0, microsecond=0):
+            raise ValueError("a full hour in UTC, such as 2026-03-02T06:00:00Z")
+        return value
+
+    @model_validator(mode="after")
+    def _data_is_a_folder(self) -> "Settings":
+        if self.data.exists() and not self.data.is_dir():
+            raise ValueError(f"PIPELINE_DATA={str(self.data)!r} is a file; it must be a folder")
+        return self
+
+    @property
+    def database_url(self) -> str:
+        """The SQLAlchemy URL of the state database."""
+        return self.state_url or f"sqlite:///{(self.data / 'state.db').absolute()}"
+
+
+def _check_allow_entry(entry: str) -> None:
+    host, _, port = entry.rpartition(":") if entry.count(":") == 1 else (entry, "", "")
+    if port and not (port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError(f"{entry!r} has no valid port (1 to 65535)")
+    try:
+        ipaddress.ip_network(host.strip("[]"), strict=False)
+    except ValueError:
+        if not HOST.match(host):
+            raise ValueError(
+                f"{entry!r} is neither a host, a host:port nor a network such as 10.0.0.0/8"
+            ) from None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings from `overrides`, the environment and `pipeline.toml`, in that order.
+
+    Raises `SettingsError` for the first field that is wrong.
+    """
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ENV_PREFIX + "_".join(str(part) for part in first["loc"]).upper()
+        raise SettingsError(field.rstrip("_"), first["input"], first["msg"]) from None
