@@ -1,0 +1,1 @@
+"""The sample shop: a catalogue drawn from a seed, and the HTTP server that sells it."""

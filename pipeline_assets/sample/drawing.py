@@ -34,7 +34,9 @@ COLOURS: Final[dict[str, Rgb]] = {
 
 _SIDE_PX: Final = (144, 288)
 _OVERSAMPLING: Final = 2
-_MIN_CONTRAST: Final = 75.0  # Euclidean, of 441 in RGB: below it a product melts into its background
+_MIN_CONTRAST: Final = (
+    75.0  # Euclidean, of 441 in RGB: below it a product melts into its background
+)
 _CONTRAST_TRIES: Final = 8
 
 
@@ -143,9 +145,7 @@ def _placement(size: tuple[int, int], rng: Random) -> _Placement:
     return _Placement(centre, scale, math.cos(turn), math.sin(turn))
 
 
-def _draw_product(
-    picture: Image.Image, parts: tuple[Part, ...], colour: Rgb, rng: Random
-) -> None:
+def _draw_product(picture: Image.Image, parts: tuple[Part, ...], colour: Rgb, rng: Random) -> None:
     pen, place = ImageDraw.Draw(picture), _placement(picture.size, rng)
     if rng.random() < 0.5:
         offset, shadow = min(picture.size) * 0.02, rng.randint(60, 120)

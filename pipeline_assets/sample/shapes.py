@@ -1,4 +1,4 @@
-"""The outlines of the twelve products in a square from -1 to 1 (y down), with varied proportions."""
+"""The outlines of the twelve products, in a square from -1 to 1 (y down), each one varied."""
 
 import math
 from collections.abc import Callable
@@ -29,13 +29,13 @@ def _polygon(*points: Point, shade: float = 1.0, coloured: bool = True) -> Part:
     return Part(points, shade, coloured)
 
 
-def _box(  # noqa: PLR0913 - four edges and two looks
+def _box(
     left: float,
     top: float,
     right: float,
     bottom: float,
     shade: float = 1.0,
-    coloured: bool = True,  # noqa: FBT001, FBT002 - a private drawing shorthand
+    coloured: bool = True,
 ) -> Part:
     points = ((left, top), (right, top), (right, bottom), (left, bottom))
     return Part(points, shade, coloured)
@@ -177,8 +177,8 @@ def _chair(rng: Random) -> list[Part]:
         _box(width + 0.22 - leg, seat, width + 0.22, 0.95, 0.75),
         _polygon((-width, seat), (width, seat), (width + 0.25, seat + 0.2), (-width, seat + 0.2)),
     ]
-    for i in range(rng.randint(2, 3)):
-        parts.append(_box(-width, -0.92 + 0.3 * i, width, -0.75 + 0.3 * i, 0.9))
+    slats = rng.randint(2, 3)
+    parts += [_box(-width, -0.92 + 0.3 * i, width, -0.75 + 0.3 * i, 0.9) for i in range(slats)]
     return [*parts, _box(width - leg, -0.95, width, seat, 0.75)]
 
 

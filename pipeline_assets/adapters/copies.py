@@ -1,0 +1,71 @@
+"""Where the last good copy of a URL lies in the packs.
+
+An index over the `fetched` tables, kept in the state database; lost with it, it grows again.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import sqlalchemy as sa
+
+from pipeline_assets.adapters.blobs import BlobRef
+from pipeline_assets.adapters.state import State, copies
+
+URLS_PER_QUERY = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """An earlier answer to a URL: where its bytes are, and from when."""
+
+    blob: BlobRef
+    content_type: str | None
+    fetched_at: datetime
+
+
+class Copies:
+    """The last good copy by URL."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def find(self, urls: Sequence[str]) -> dict[str, Copy]:
+        """The copies there are, by URL."""
+        found: dict[str, Copy] = {}
+        with self._state.reading() as connection:
+            for start in range(0, len(urls), URLS_PER_QUERY):
+                query = sa.select(copies).where(
+                    copies.c.url.in_(urls[start : start + URLS_PER_QUERY])
+                )
+                found.update((row.url, _copy(row)) for row in connection.execute(query))
+        return found
+
+    def keep(self, made: Mapping[str, Copy]) -> None:
+        """Note newer copies."""
+        if not made:
+            return
+        statement = self._state.insert(copies)
+        names = ("pack", "offset", "size", "sha256", "content_type", "fetched_at")
+        update = {name: getattr(statement.excluded, name) for name in names}
+        rows = [
+            {
+                "url": url,
+                "pack": copy.blob.pack,
+                "offset": copy.blob.offset,
+                "size": copy.blob.size,
+                "sha256": copy.blob.sha256,
+                "content_type": copy.content_type,
+                "fetched_at": copy.fetched_at.timestamp(),
+            }
+            for url, copy in made.items()
+        ]
+        with self._state.transaction() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=["url"], set_=update), rows
+            )
+
+
+def _copy(row: sa.Row[tuple[object, ...]]) -> Copy:
+    blob = BlobRef(row.pack, row.offset, row.size, row.sha256)
+    return Copy(blob, row.content_type, datetime.fromtimestamp(row.fetched_at, UTC))

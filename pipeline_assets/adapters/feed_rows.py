@@ -1,0 +1,164 @@
+"""What one row of a feed says, and the first thing that is wrong with it. Pure, for any format."""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Final
+
+from pipeline_assets.errors import MAX_ERROR_CHARS, without_secrets
+
+REQUIRED_COLUMNS: Final = ("item_id", "name", "kind", "event_time")
+OPTIONAL_COLUMNS: Final = ("description", "document_url", "image_url", "priority")
+COLUMNS: Final = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
+
+KINDS: Final = ("product", "document")
+PRIORITIES: Final = ("interactive", "batch", "background")
+DEFAULT_PRIORITY: Final = "batch"
+MAX_ITEM_ID_CHARS: Final = 200
+MAX_FIELD_CHARS: Final = 1 << 20
+
+_SHOWN_CHARS: Final = 60
+_SURROGATES: Final = re.compile("[\ud800-\udfff]")  # how undecodable bytes arrive here
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One row as its file has it. `problem` is what already went wrong in reading it.
+
+    Bytes that are not UTF-8 are in `values` as lone surrogates.
+    """
+
+    line: int
+    values: Mapping[str, object]
+    problem: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRow:
+    """One row of a feed; `line` counts from 1 (in Parquet: rows).
+
+    `problem` is the first thing wrong, one sentence with field and value, None for a good row. A
+    field that fails its check is None (`priority`: the default), so that what is not None can be
+    relied on: an `item_id` is 1 to 200 printable characters, `kind` is one of `KINDS`.
+    """
+
+    line: int
+    item_id: str | None
+    name: str | None
+    kind: str | None
+    description: str | None
+    document_url: str | None
+    image_url: str | None
+    event_time: datetime | None
+    priority: str
+    problem: str | None
+
+
+class _Fields:
+    """Reads the fields of one row and keeps the first problem met."""
+
+    def __init__(self, raw: RawRow) -> None:
+        self._values, self.problem = raw.values, raw.problem
+
+    def complain(self, problem: str) -> None:
+        if self.problem is None:
+            self.problem = without_secrets(problem)[:MAX_ERROR_CHARS]
+
+    def text(self, name: str, *, exact: bool = False) -> str | None:
+        """The stripped text of a field, None where there is none.
+
+        Undecodable parts are replaced, or with `exact`, void the field.
+        """
+        value = self._values.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            self.complain(f"{name} is {_described(value)}; it must be text")
+            return None
+        if len(value) > MAX_FIELD_CHARS:
+            self.complain(f"{name} {_shown(value)} is longer than {MAX_FIELD_CHARS} characters")
+            return None
+        clean = _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", value)
+        if clean != value:
+            self.complain(f"{name} {_shown(clean)} has bytes or escapes that are not UTF-8 text")
+            if exact:
+                return None
+        return clean.strip() or None
+
+    def item_id(self) -> str | None:
+        item_id = self.required("item_id")
+        if item_id is None:
+            return None
+        if len(item_id) > MAX_ITEM_ID_CHARS:
+            self.complain(
+                f"item_id {_shown(item_id)} is {len(item_id)} characters long; "
+                f"at most {MAX_ITEM_ID_CHARS} are allowed"
+            )
+            return None
+        if any(unicodedata.category(character) in ("Cc", "Zl", "Zp") for character in item_id):
+            self.complain(f"item_id {_shown(item_id)} has control characters")
+            return None
+        return item_id
+
+    def required(self, name: str, *, exact: bool = True) -> str | None:
+        text = self.text(name, exact=exact)
+        if text is None:
+            self.complain(f"{name} is empty")
+        return text
+
+    def choice(self, name: str, text: str | None, allowed: tuple[str, ...]) -> str | None:
+        if text is None or text in allowed:
+            return text
+        self.complain(f"{name} {_shown(text)} is not one of {', '.join(allowed)}")
+        return None
+
+    def time(self, name: str) -> datetime | None:
+        value = self._values.get(name)
+        # Parquet has times and dates of its own.
+        text = value.isoformat() if isinstance(value, date) else self.required(name)
+        if text is None:
+            return None
+        time = _utc(text)
+        if time is None:
+            self.complain(f"{name} {_shown(text)} is not a time such as 2026-03-02T06:00:00Z")
+        return time
+
+
+def feed_row(raw: RawRow) -> FeedRow:
+    """Check one row; never raises."""
+    fields = _Fields(raw)
+    return FeedRow(
+        line=raw.line,
+        item_id=fields.item_id(),
+        name=fields.required("name", exact=False),
+        kind=fields.choice("kind", fields.required("kind"), KINDS),
+        event_time=fields.time("event_time"),
+        priority=fields.choice("priority", fields.text("priority"), PRIORITIES) or DEFAULT_PRIORITY,
+        description=fields.text("description"),
+        document_url=fields.text("document_url", exact=True),
+        image_url=fields.text("image_url", exact=True),
+        problem=fields.problem,
+    )
+
+
+def _utc(text: str) -> datetime | None:
+    try:
+        time = datetime.fromisoformat(text)
+        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _described(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float):
+        return f"the number {str(value)[:_SHOWN_CHARS]}"
+    # Not shown: the text of a deeply nested value can exhaust the stack.
+    return f"a {type(value).__name__}"
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…")

@@ -1,0 +1,123 @@
+"""One writer per asset and hour: a lease with a fencing token, and a lock around the rename.
+
+The token grows with every owner. Publishing checks it under a file lock that a successor must take
+too, so an owner that slept past its lease changes nothing.
+"""
+
+import fcntl
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import sqlalchemy as sa
+
+from pipeline_assets.adapters.state import State, leases
+from pipeline_assets.errors import LeaseHeld, LeaseLost
+
+LEASE_S = 60.0
+RENEW_EVERY_S = LEASE_S / 4
+
+
+class Leases:
+    """Hands out leases from the state database; `locks` is a folder for the file locks."""
+
+    def __init__(self, state: State, locks: Path) -> None:
+        self._state, self._locks = state, locks
+
+    def acquire(self, name: str) -> "Lease":
+        """Become the one writer of `name`. Raises `LeaseHeld` while somebody else is.
+
+        An owner on this host whose process is gone has let go, whatever its lease says.
+        """
+        owner = f"{socket.gethostname()}:{os.getpid()}"
+        with self._state.transaction() as connection:
+            now = self._state.now(connection)
+            held = connection.execute(
+                sa.select(leases).where(leases.c.name == name).with_for_update()
+            ).one_or_none()
+            if held is not None and held.expires_at > now and not _is_gone(held.owner):
+                raise LeaseHeld(name, held.owner, held.expires_at - now)
+            token = 1 if held is None else held.token + 1
+            values = {"token": token, "owner": owner, "expires_at": now + LEASE_S}
+            statement = self._state.insert(leases).values(name=name, **values)
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=["name"], set_=values)
+            )
+        return Lease(self._state, self._locks / f"{name.replace('/', '-')}.lock", name, token)
+
+
+@dataclass(slots=True)
+class Lease:
+    """The right to publish one asset and hour; renewed in the background while it is held."""
+
+    _state: State
+    _lock: Path
+    name: str
+    token: int
+    _done: threading.Event
+    _renewer: threading.Thread | None
+
+    def __init__(self, state: State, lock: Path, name: str, token: int) -> None:
+        self._state, self._lock, self.name, self.token = state, lock, name, token
+        self._done = threading.Event()
+        self._renewer = None
+
+    def __enter__(self) -> "Lease":
+        self._renewer = threading.Thread(target=self._renew, name=f"lease {self.name}", daemon=True)
+        self._renewer.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._done.set()
+        if self._renewer is not None:
+            self._renewer.join()
+        self._expire_in(0.0)
+
+    @contextmanager
+    def publishing(self) -> Iterator[None]:
+        """Hold the partition's file lock, with the lease certain to be ours. Raises `LeaseLost`."""
+        self._lock.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            with self._state.reading() as connection:
+                current = connection.execute(
+                    sa.select(leases.c.token).where(leases.c.name == self.name)
+                ).scalar_one_or_none()
+            if current != self.token:
+                raise LeaseLost(self.name, self.token, current or 0)
+            yield
+
+    def _renew(self) -> None:
+        while not self._done.wait(RENEW_EVERY_S):
+            self._expire_in(LEASE_S)
+
+    def _expire_in(self, seconds: float) -> None:
+        with self._state.transaction() as connection:
+            connection.execute(
+                sa.update(leases)
+                .where(leases.c.name == self.name, leases.c.token == self.token)
+                .values(expires_at=self._state.now(connection) + seconds)
+            )
+
+
+def _is_gone(owner: str) -> bool:
+    host, _, process = owner.rpartition(":")
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False

@@ -1,0 +1,72 @@
+"""Decoding pictures: pixel limit first, formats by allow-list, orientation applied, RGB out."""
+
+import io
+import warnings
+
+from PIL import Image, ImageOps
+
+from pipeline_assets.errors import InvalidInput, TooLarge, Unsupported
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+
+
+def open_picture(data: bytes, max_pixels: int) -> Image.Image:
+    """Read the header. Raises `InvalidInput`, `Unsupported` or `TooLarge` before decoding."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit decides
+        try:
+            picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        except Image.DecompressionBombError as error:
+            raise TooLarge(f"the picture has too many pixels: {error}") from None
+        except MemoryError:
+            raise
+        except Exception as error:  # noqa: BLE001 - decoders raise a dozen unrelated types
+            raise _unreadable(data, error) from None
+    pixels = picture.width * picture.height
+    if pixels > max_pixels:
+        raise TooLarge(
+            f"the picture is {picture.width}x{picture.height} = {pixels} pixels, over the limit "
+            f"of {max_pixels} (PIPELINE_MAX_PIXELS)"
+        )
+    return picture
+
+
+def decode(data: bytes, max_pixels: int, *, at_least: int | None = None) -> Image.Image:
+    """The first frame, upright, in RGB.
+
+    With `at_least`, a JPEG may come smaller, by a power of two, with no side below so many pixels:
+    the decoder then does a fraction of the work. Raises like `open_picture`, and `InvalidInput`
+    for bytes that end early or are damaged.
+    """
+    picture = open_picture(data, max_pixels)
+    try:
+        if at_least is not None:
+            picture.draft("RGB", (at_least, at_least))
+        picture.load()
+        upright = ImageOps.exif_transpose(picture)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders raise a dozen unrelated types
+        raise InvalidInput(f"the picture cannot be decoded: {error}") from None
+    return _rgb(upright)
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if picture.mode.startswith("I;16"):
+        picture = picture.point(lambda value: value / 256).convert("L")
+    if picture.has_transparency_data:
+        with_alpha = picture.convert("RGBA")
+        white = Image.new("RGBA", with_alpha.size, "white")
+        return Image.alpha_composite(white, with_alpha).convert("RGB")
+    return picture.convert("RGB")
+
+
+def _unreadable(data: bytes, error: Exception) -> InvalidInput | Unsupported:
+    head = data[:512].lstrip().lower()
+    if head.startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
+        return InvalidInput("the bytes are a page of markup, not a picture")
+    if head.startswith(b"%pdf"):
+        return InvalidInput("the bytes are a PDF, not a picture")
+    if data[4:12] in (b"ftypavif", b"ftypheic") or data[:2] == b"BM":
+        return Unsupported(f"not one of the picture formats {', '.join(FORMATS)}")
+    return InvalidInput(f"the bytes are not a picture: {type(error).__name__}")

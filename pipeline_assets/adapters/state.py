@@ -1,0 +1,176 @@
+"""The state database: what several processes must agree on, on one clock.
+
+Breakers, leases, the accelerator's injected fault and health memory, results kept by key, and
+where earlier copies of a URL lie. SQLite serves one host, PostgreSQL many. Everything but breaker
+memory and people's decisions can be lost without losing a row: the tables carry all that matters.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from pipeline_assets.errors import SettingsError, StorageError, without_secrets
+
+metadata = sa.MetaData()
+
+facts = sa.Table(
+    "facts",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("value", sa.JSON, nullable=False),
+)
+breakers = sa.Table(
+    "breakers",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("state", sa.JSON, nullable=False),
+    sa.Column("updated_at", sa.Double, nullable=False),
+)
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("token", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+)
+results = sa.Table(
+    "results",
+    metadata,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("kept_at", sa.Double, nullable=False, index=True),
+)
+copies = sa.Table(
+    "copies",
+    metadata,
+    sa.Column("url", sa.String, primary_key=True),
+    sa.Column("pack", sa.String, nullable=False),
+    sa.Column("offset", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String, nullable=False),
+    sa.Column("content_type", sa.String),
+    sa.Column("fetched_at", sa.Double, nullable=False),
+)
+
+SQLITE_BUSY_TIMEOUT_S = 30.0
+
+
+class State:
+    """A connection pool to the state database, its tables made if they are missing.
+
+    `clock` replaces the database's clock in tests; it gives seconds since the epoch.
+    Raises `SettingsError` where the URL cannot be used.
+    """
+
+    def __init__(self, url: str, *, clock: Callable[[], float] | None = None) -> None:
+        self._clock = clock
+        try:
+            parsed = sa.make_url(url)
+            if parsed.get_backend_name() == "sqlite":
+                _make_folder(parsed.database)
+            self.engine = _engine(parsed)
+            self._create_tables()
+        except (sa.exc.ArgumentError, sa.exc.NoSuchModuleError, ImportError) as error:
+            raise SettingsError(
+                "PIPELINE_STATE_URL", url, f"not an SQLAlchemy URL: {error}"
+            ) from None
+        except sa.exc.OperationalError as error:
+            raise SettingsError(
+                "PIPELINE_STATE_URL", url, f"cannot connect: {without_secrets(str(error.orig))}"
+            ) from None
+
+    def _create_tables(self) -> None:
+        with self.transaction() as connection:
+            if self.engine.dialect.name == "postgresql":
+                # Two processes that create the same table at once collide in the catalogue.
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(720401)"))
+            metadata.create_all(connection)
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """One write transaction; on SQLite it takes the write lock at once."""
+        with self.engine.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection for single reads; on SQLite it takes no lock that a writer waits for."""
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            yield connection
+
+    def now(self, connection: sa.Connection) -> float:
+        """Seconds since the epoch, on the database's clock."""
+        if self._clock is not None:
+            return self._clock()
+        if self.engine.dialect.name == "postgresql":
+            query = "SELECT extract(epoch FROM clock_timestamp())"
+            return float(connection.execute(sa.text(query)).scalar_one())
+        return time.time()  # SQLite is a library of this host: its clock is the host's
+
+    def insert(self, table: sa.Table) -> Any:
+        """An INSERT that can be told what to do on conflict, for either database."""
+        if self.engine.dialect.name == "postgresql":
+            return postgresql.insert(table)
+        return sqlite.insert(table)
+
+    def fact(self, name: str) -> Any:
+        """A remembered JSON value, or None."""
+        with self.reading() as connection:
+            return connection.execute(
+                sa.select(facts.c.value).where(facts.c.name == name)
+            ).scalar_one_or_none()
+
+    def remember(self, name: str, value: Any) -> None:
+        """Keep a JSON value under a name."""
+        statement = self.insert(facts).values(name=name, value=value)
+        with self.transaction() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(
+                    index_elements=["name"], set_={"value": statement.excluded.value}
+                )
+            )
+
+    def forget(self, name: str) -> None:
+        """Drop a remembered value."""
+        with self.transaction() as connection:
+            connection.execute(sa.delete(facts).where(facts.c.name == name))
+
+    def close(self) -> None:
+        """Close the pool."""
+        self.engine.dispose()
+
+
+def _make_folder(database: str | None) -> None:
+    if not database or database == ":memory:":
+        return
+    try:
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(database, error.strerror or str(error)) from error
+
+
+def _engine(url: sa.URL) -> sa.Engine:
+    if url.get_backend_name() != "sqlite":
+        return sa.create_engine(url, pool_pre_ping=True)
+    # The driver begins nothing by itself: `_sqlite_begin` does.
+    connect = {"timeout": SQLITE_BUSY_TIMEOUT_S, "isolation_level": None}
+    engine = sa.create_engine(url, connect_args=connect)
+    sa.event.listen(engine, "connect", _sqlite_pragmas)
+    sa.event.listen(engine, "begin", _sqlite_begin)
+    return engine
+
+
+def _sqlite_pragmas(connection: Any, _record: Any) -> None:
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _sqlite_begin(connection: sa.Connection) -> None:
+    # A deferred transaction that reads and then writes fails at once when another wrote between.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

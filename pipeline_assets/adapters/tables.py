@@ -1,0 +1,221 @@
+"""Tables: one Parquet file per asset and hour, replaced atomically.
+
+A reader sees the old table or the new one, never a mixture. Rows are sorted by `item_id`, so that
+a shard of items reads only the row groups that it needs.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline_assets.adapters.files import (
+    hash_file,
+    replace_durably,
+    storage_errors,
+    temporary,
+)
+from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
+from pipeline_assets.errors import ContractError
+
+PART = "part.parquet"
+ROW_GROUP_ROWS = 4096
+"""Rows in a row group, and items in a shard: about 1 MB of text, one read each."""
+
+Check = Callable[[pa.Table], None]
+
+
+class Tables:
+    """The folder `{data}/tables`."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, asset: str, hour: str) -> Path:
+        """Where the table of an asset and hour lies."""
+        return self.root / asset / f"hour={hour}" / PART
+
+    def exists(self, asset: str, hour: str) -> bool:
+        """Whether the table has ever been published."""
+        return self.path(asset, hour).is_file()
+
+    def hours(self, asset: str) -> list[str]:
+        """The hours of an asset that have a table, oldest first."""
+        found = self.root.joinpath(asset).glob(f"hour=*/{PART}")
+        return sorted(path.parent.name.removeprefix("hour=") for path in found)
+
+    def rows(self, asset: str, hour: str) -> int:
+        """The number of rows of a table, from its footer; 0 where there is none."""
+        if not self.exists(asset, hour):
+            return 0
+        return pq.read_metadata(self.path(asset, hour)).num_rows
+
+    def schema(self, asset: str, hour: str) -> pa.Schema:
+        """The schema of a table that exists."""
+        return pq.read_schema(self.path(asset, hour))
+
+    def read(
+        self,
+        asset: str,
+        hour: str,
+        columns: Sequence[str] | None = None,
+        items: tuple[str, str] | None = None,
+    ) -> pa.Table:
+        """A table, or the columns of it, or just the items from the first to the last named.
+
+        Raises `FileNotFoundError` where there is no table.
+        """
+        path = self.path(asset, hour)
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{asset} has no table for hour {hour}: materialize {asset} for it first"
+            )
+        file = pq.ParquetFile(path)
+        _known_version(asset, hour, file.schema_arrow)
+        names = list(columns) if columns is not None else None
+        if items is None:
+            return file.read(columns=names)
+        return self._range(file, names, items)
+
+    @staticmethod
+    def _range(file: pq.ParquetFile, columns: list[str] | None, items: tuple[str, str]) -> pa.Table:
+        first, last = items
+        position = file.schema_arrow.get_field_index("item_id")
+        groups = [
+            group
+            for group in range(file.metadata.num_row_groups)
+            if _overlaps(file.metadata.row_group(group).column(position), first, last)
+        ]
+        if columns is not None and "item_id" not in columns:
+            columns = ["item_id", *columns]
+        table = file.read_row_groups(groups, columns=columns)
+        ids = table["item_id"]
+        return table.filter(pc.and_(pc.greater_equal(ids, first), pc.less_equal(ids, last)))
+
+    def shards(self, asset: str, hour: str) -> list[tuple[str, str]]:
+        """The (first, last) item of each row group: how an hour's work is divided."""
+        if not self.exists(asset, hour):
+            return []
+        file = pq.ParquetFile(self.path(asset, hour))
+        groups = range(file.metadata.num_row_groups)
+        columns = [file.read_row_group(group, columns=["item_id"])["item_id"] for group in groups]
+        return [(ids[0].as_py(), ids[-1].as_py()) for ids in columns if len(ids)]
+
+    def writer(self, asset: str, hour: str, schema: pa.Schema, check: Check) -> "TableWriter":
+        """A writer whose table replaces the present one when it is published."""
+        return TableWriter(self.path(asset, hour), f"{asset} of {hour}", schema, check)
+
+    def write(
+        self, asset: str, hour: str, table: pa.Table, check: Check = lambda _table: None
+    ) -> None:
+        """Publish a small table that is already whole."""
+        with self.writer(asset, hour, table.schema, check) as writer:
+            writer.write(table)
+            writer.publish()
+
+
+class TableWriter:
+    """Writes a table beside the present one; nothing is seen of it before `publish`."""
+
+    def __init__(self, path: Path, name: str, schema: pa.Schema, check: Check) -> None:
+        self._path, self._name, self._check = path, name, check
+        self._temp = temporary(path)
+        self._schema = schema
+        self._rows = 0
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = _HashingFile(self._temp)
+        self._parquet = pq.ParquetWriter(self._file, schema, compression="zstd")
+
+    def __enter__(self) -> "TableWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Never onto the final name: what is not published by now is not wanted.
+        self._file.close()
+        with suppress(FileNotFoundError):
+            self._temp.unlink()
+
+    def write(self, table: pa.Table) -> None:
+        """Append rows, after checking them against the contract."""
+        self._check(table)
+        with storage_errors(self._path):
+            self._parquet.write_table(table, row_group_size=ROW_GROUP_ROWS)
+        self._rows += table.num_rows
+
+    def publish(self) -> None:
+        """Verify what was written and put it in place. Raises `ContractError`, `StorageError`."""
+        with storage_errors(self._path):
+            self._parquet.close()
+            self._file.close()
+        if hash_file(self._temp) != self._file.digest:
+            raise ContractError(self._name, "the bytes on disk differ from those written", "")
+        read_back = pq.read_metadata(self._temp).num_rows
+        if read_back != self._rows:
+            raise ContractError(
+                self._name, "rows are missing", f"{read_back} of {self._rows} can be read back"
+            )
+        replace_durably(self._temp, self._path)
+
+
+class _HashingFile:
+    """A file for writing that knows the hash of its bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._hash = hashlib.sha256()
+        self.closed = False
+
+    def write(self, data: bytes) -> int:
+        self._hash.update(data)
+        return self._file.write(data)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self.closed = True
+        self._file.close()
+
+    def readable(self) -> bool:
+        return False
+
+    def writable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return False
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
+
+
+def _overlaps(column: pq.ColumnChunkMetaData, first: str, last: str) -> bool:
+    statistics = column.statistics
+    if statistics is None or not statistics.has_min_max:
+        return True
+    return bool(statistics.min <= last and statistics.max >= first)
+
+
+def _known_version(asset: str, hour: str, schema: pa.Schema) -> None:
+    found = int((schema.metadata or {}).get(SCHEMA_VERSION_KEY, b"0"))
+    if found > SCHEMA_VERSION:
+        raise ContractError(
+            f"{asset} of {hour}",
+            f"its schema version {found} is newer than this program's {SCHEMA_VERSION}",
+            "upgrade pipeline-assets to read it",
+        )

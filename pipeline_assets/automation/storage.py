@@ -1,0 +1,172 @@
+"""Where Dagster keeps its own state: SQLite under the data root, or a PostgreSQL database.
+
+`dagster.yaml` names the three classes below, so that one file serves both databases and nothing
+is written beside it, wherever DAGSTER_HOME points.
+"""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# Dagster marks both as public and names them in its own dagster.yaml reference, but re-exports
+# neither, and accepts only their subclasses; the tests open a real instance with them.
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.root import LocalArtifactStorage
+from dagster_postgres import DagsterPostgresStorage
+from sqlalchemy import NullPool, create_engine, make_url, text
+from sqlalchemy.exc import ArgumentError
+
+from pipeline_assets.errors import SettingsError, StorageError
+from pipeline_assets.settings import ENV_PREFIX, Settings, load_settings
+
+URL_FIELD = "dagster_storage_url"
+DRIVER = "postgresql+psycopg2"  # plain postgresql:// means psycopg 3 since SQLAlchemy 2.1
+ACCEPTED_DRIVERS = ("postgresql", DRIVER)
+FIRST_START_LOCK = 7_205_113_642  # a PostgreSQL advisory lock is known by its number alone
+
+
+def dagster_root(settings: Settings) -> Path:
+    """The folder of everything that Dagster writes on this host."""
+    return (settings.data / "dagster").absolute()
+
+
+def storage_url(settings: Settings) -> str:
+    """The PostgreSQL URL of Dagster's storage, with its driver; empty: SQLite.
+
+    Raises `SettingsError` for any other database.
+    """
+    url: str = getattr(settings, URL_FIELD, "")
+    if not url:
+        return ""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise _not_usable(url) from None
+    if parsed.drivername not in ACCEPTED_DRIVERS:
+        raise _not_usable(url)
+    return parsed.set(drivername=DRIVER).render_as_string(hide_password=False)
+
+
+def _not_usable(url: str) -> SettingsError:
+    allowed = "postgresql://user:password@host/database; or empty, for SQLite under the data root"
+    return SettingsError((ENV_PREFIX + URL_FIELD).upper(), url, allowed)
+
+
+def ensure_storage(root: Path, create: Callable[[Path], None]) -> Path:
+    """The folder `root/sqlite` with a complete SQLite storage; `create(folder)` makes it, once.
+
+    Several processes that let Dagster fill an empty folder at the same time can leave it with two
+    schema heads, and one killed on the way leaves half a schema: both for good. So the first one
+    builds aside, under a file lock, and renames: the folder is there only when it is complete.
+    """
+    ready = root / "sqlite"
+    if ready.exists():
+        return ready
+    try:
+        with _locked(root):
+            if not ready.exists():
+                aside = root / "sqlite.new"
+                if aside.exists():
+                    shutil.rmtree(aside)
+                create(aside)
+                aside.rename(ready)
+    except OSError as error:
+        raise StorageError(str(root), str(error)) from error
+    return ready
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "first-start.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # released by the kernel when its holder dies
+        yield
+
+
+@contextmanager
+def _database_locked(url: str) -> Iterator[None]:
+    """Hold back other processes that would fill an empty database at the same time.
+
+    Dagster tries again after a collision, but not after every kind: without this, one of eight
+    processes failed to start in one trial of three.
+    """
+    with create_engine(url, poolclass=NullPool).begin() as connection:
+        connection.execute(
+            text("SELECT pg_advisory_xact_lock(:number)"), {"number": FIRST_START_LOCK}
+        )
+        yield
+
+
+class EnvironmentStorage(DagsterPostgresStorage):
+    """Dagster's runs, events and schedules, in the database that the settings name.
+
+    Its own configuration is empty, so that no password is in the instance description that
+    Dagster hands to its child processes on their command line.
+    """
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Nothing to configure: the settings decide."""
+        return {}
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Any:  # noqa: ARG003 - Dagster's signature
+        """A `DagsterPostgresStorage` or a `DagsterSqliteStorage`."""
+        settings = load_settings()
+        if url := storage_url(settings):
+            with _database_locked(url):
+                return DagsterPostgresStorage(url, inst_data=inst_data)
+        folder = ensure_storage(
+            dagster_root(settings), lambda aside: _open_sqlite(aside, inst_data).dispose()
+        )
+        return _open_sqlite(folder, inst_data)
+
+
+def _open_sqlite(folder: Path, inst_data: Any) -> Any:
+    # By the name that dagster.yaml would use: Dagster exports the class nowhere else.
+    description = type(inst_data)(
+        "dagster.core.storage.sqlite_storage",
+        "DagsterSqliteStorage",
+        json.dumps({"base_dir": str(folder)}),  # which is YAML as well
+    )
+    return description.rehydrate()
+
+
+class DataRootArtifacts(LocalArtifactStorage):
+    """Local artifacts, under the data root rather than in DAGSTER_HOME."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Nothing to configure: the settings decide."""
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls,
+        inst_data: Any,
+        config_value: Mapping[str, Any],  # noqa: ARG003 - Dagster's signature
+    ) -> "DataRootArtifacts":
+        """The storage for `{data}/dagster`."""
+        return cls(str(dagster_root(load_settings())), inst_data)
+
+
+class DataRootComputeLogs(LocalComputeLogManager):
+    """What steps print, under the data root rather than in DAGSTER_HOME."""
+
+    @classmethod
+    def config_type(cls) -> dict[str, Any]:
+        """Nothing to configure: the settings decide."""
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls,
+        inst_data: Any,
+        config_value: Mapping[str, Any],  # noqa: ARG003 - Dagster's signature
+    ) -> "DataRootComputeLogs":
+        """The logs under `{data}/dagster/storage`."""
+        return cls(str(dagster_root(load_settings()) / "storage"), inst_data=inst_data)

@@ -1,0 +1,204 @@
+"""Asset checks over one partition of a table: read it, judge it, tell Dagster.
+
+Both kinds run per partition. A run over a range judges each of its partitions and reports them
+together; a run without a partition is refused rather than answered with an empty verdict.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from pipeline_assets.checks.expectations import ITEM_KEY, validate_quality, validate_structure
+from pipeline_assets.checks.suites import FailedExpectation, SuiteResult
+
+ReadPartition = Callable[[str], pa.Table]
+
+FAILURES_SCHEMA = dg.TableSchema(
+    columns=[
+        dg.TableColumn("partition", "string"),
+        dg.TableColumn("rule", "string", description="what the data should keep"),
+        dg.TableColumn("column", "string"),
+        dg.TableColumn("rows", "int", description="rows that break it; none for a whole column"),
+        dg.TableColumn("sample", "string", description="keys of at most five of these rows"),
+        dg.TableColumn("observed", "float", description="for a rule about the whole column"),
+        dg.TableColumn("expectation", "string"),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """What the two kinds of check differ in."""
+
+    name: str
+    description: str
+    severity: dg.AssetCheckSeverity
+    blocking: bool
+    judge: Callable[[pa.Table], SuiteResult]
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    partition: str
+    rows: int
+    result: SuiteResult
+
+
+def structure_check(
+    name: str,
+    *,
+    asset_key: dg.AssetKey | Sequence[str] | str,
+    read: ReadPartition,
+    key: Sequence[str],
+    required: Sequence[str],
+    partitions_def: dg.PartitionsDefinition[Any],
+    schema: pa.Schema | None = None,
+) -> dg.AssetChecksDefinition:
+    """The check that stops what depends on a structurally damaged partition."""
+    suite = f"{_asset_name(asset_key)}.{name}"
+
+    def judge(table: pa.Table) -> SuiteResult:
+        return validate_structure(table, name=suite, key=key, required=required, schema=schema)
+
+    check = _Check(
+        name,
+        "Columns, key, statuses and nulls are as the contract says.",
+        dg.AssetCheckSeverity.ERROR,
+        blocking=True,
+        judge=judge,
+    )
+    return _definition(check, asset_key, read, partitions_def)
+
+
+def quality_check(  # noqa: PLR0913 - each names a different thing about the table
+    name: str,
+    *,
+    asset_key: dg.AssetKey | Sequence[str] | str,
+    read: ReadPartition,
+    partitions_def: dg.PartitionsDefinition[Any],
+    threshold: float,
+    min_share: float = 0.8,
+    min_mean: float | None = None,
+    min_tenth_percentile: float = 0.5,
+    key: Sequence[str] = ITEM_KEY,
+) -> dg.AssetChecksDefinition:
+    """The check that warns about low quality and stops nothing: the pipeline moves forward."""
+    suite = f"{_asset_name(asset_key)}.{name}"
+
+    def judge(table: pa.Table) -> SuiteResult:
+        return validate_quality(
+            table,
+            name=suite,
+            threshold=threshold,
+            min_share=min_share,
+            min_mean=min_mean,
+            min_tenth_percentile=min_tenth_percentile,
+            key=key,
+        )
+
+    check = _Check(
+        name,
+        "Enough rows are good enough, and none met an unclassified exception.",
+        dg.AssetCheckSeverity.WARN,
+        blocking=False,
+        judge=judge,
+    )
+    return _definition(check, asset_key, read, partitions_def)
+
+
+def _asset_name(asset_key: dg.AssetKey | Sequence[str] | str) -> str:
+    return dg.AssetKey.from_coercible(asset_key).to_user_string()
+
+
+def _definition(
+    check: _Check,
+    asset_key: dg.AssetKey | Sequence[str] | str,
+    read: ReadPartition,
+    partitions_def: dg.PartitionsDefinition[Any],
+) -> dg.AssetChecksDefinition:
+    with warnings.catch_warnings():
+        # Partitioned checks are a preview; the summaries that matter do not rest on them.
+        warnings.simplefilter("ignore", dg.PreviewWarning)
+
+        @dg.asset_check(
+            asset=dg.AssetKey.from_coercible(asset_key),
+            name=check.name,
+            description=check.description,
+            blocking=check.blocking,
+            partitions_def=partitions_def,
+        )
+        def run(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+            verdicts = [_verdict(check, read, name) for name in _partitions(context, check.name)]
+            return _check_result(check, verdicts)
+
+    return run
+
+
+def _partitions(context: dg.AssetCheckExecutionContext, check: str) -> Sequence[str]:
+    op_context = context.op_execution_context
+    if not (op_context.has_partition_key or op_context.has_partition_key_range):
+        raise dg.Failure(f"{check} judges one partition: start it with a partition key")
+    return op_context.partition_keys
+
+
+def _verdict(check: _Check, read: ReadPartition, partition: str) -> _Verdict:
+    table = read(partition)
+    return _Verdict(partition, table.num_rows, check.judge(table))
+
+
+def _check_result(check: _Check, verdicts: Sequence[_Verdict]) -> dg.AssetCheckResult:
+    failed = [(v.partition, failure) for v in verdicts for failure in v.result.failures]
+    return dg.AssetCheckResult(
+        passed=all(v.result.passed for v in verdicts),
+        severity=check.severity,
+        description=_summary([failure for _, failure in failed]) or None,
+        metadata={
+            "rows": sum(v.rows for v in verdicts),
+            "expectations": sum(v.result.evaluated for v in verdicts),
+            "failed_expectations": len(failed),
+            **_numbers(verdicts),
+            **_failures_table(failed),
+        },
+    )
+
+
+def _summary(failures: Sequence[FailedExpectation]) -> str:
+    return "; ".join(f"not so: {failure.rule}{_extent(failure)}" for failure in failures)
+
+
+def _extent(failure: FailedExpectation) -> str:
+    if failure.unexpected is not None:
+        return f" ({failure.unexpected} rows)"
+    return f" (observed {failure.observed:.4f})" if failure.observed is not None else ""
+
+
+def _numbers(verdicts: Sequence[_Verdict]) -> Mapping[str, float]:
+    # Over several partitions a number would need weights to mean anything.
+    return verdicts[0].result.numbers if len(verdicts) == 1 else {}
+
+
+def _failures_table(
+    failed: Sequence[tuple[str, FailedExpectation]],
+) -> dict[str, dg.MetadataValue[Any]]:
+    if not failed:
+        return {}
+    records = [_record(partition, failure) for partition, failure in failed]
+    return {"failures": dg.MetadataValue.table(records, FAILURES_SCHEMA)}
+
+
+def _record(partition: str, failure: FailedExpectation) -> dg.TableRecord:
+    return dg.TableRecord(
+        {
+            "partition": partition,
+            "rule": failure.rule,
+            "column": failure.column,
+            "rows": failure.unexpected,
+            "sample": ", ".join(failure.sample),
+            "observed": failure.observed,
+            "expectation": failure.expectation,
+        }
+    )

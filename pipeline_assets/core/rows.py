@@ -1,0 +1,108 @@
+"""The records that pass between planning, the chain, merging and the tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline_assets.core.contract import CONTRACT_NAMES
+from pipeline_assets.core.status import Status
+from pipeline_assets.errors import RowError
+
+RowId = tuple[str, ...]
+"""(item_id,) or (item_id, role)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One piece of work: what a stage is given for one row.
+
+    `fields` holds the upstream columns that the stage's rungs read, as `table.column` or
+    `table.role.column`. `blocked` says why an upstream stage keeps this row waiting.
+    """
+
+    id: RowId
+    fields: Mapping[str, Any]
+    blocked: str | None = None
+
+    def __getitem__(self, name: str) -> Any:
+        return self.fields[name]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The value that a rung made for one row.
+
+    `values` are in the order of the stage's own columns. `quality` is given only by a rung that
+    knows this row's quality better than its own fixed factor.
+    """
+
+    values: tuple[Any, ...]
+    confidence: float | None = None
+    quality: float | None = None
+
+
+Outcome = Made | RowError
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row of a stage table. After `id` and `values` the fields are the contract's columns."""
+
+    id: RowId
+    values: tuple[Any, ...]
+    status: Status
+    rung: str | None = None
+    fallback_used: str | None = None
+    confidence: float | None = None
+    quality: float | None = None
+    error_kind: str | None = None
+    error: str | None = None
+    retryable: bool = False
+    retry_at: datetime | None = None
+    attempts: int = 0
+    cost_usd: float = 0.0
+    key: str | None = None
+    producer: str | None = None
+    duration_ms: float | None = None
+    run_id: str | None = None
+    updated_at: datetime | None = None
+
+
+if tuple(field.name for field in fields(Row))[2:] != CONTRACT_NAMES:
+    raise TypeError("Row and the contract's columns differ")  # pragma: no cover - import guard
+
+
+def to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
+    """Rows as an Arrow table of `schema` (key columns, value columns, contract columns)."""
+    keys = len(schema) - len(CONTRACT_NAMES) - (len(rows[0].values) if rows else 0)
+    if not rows:
+        return schema.empty_table()
+    columns: list[Sequence[Any]] = [
+        *zip(*(row.id for row in rows), strict=True),
+        *zip(*(row.values for row in rows), strict=True),
+        *([getattr(row, name) for row in rows] for name in CONTRACT_NAMES),
+    ]
+    if keys != len(rows[0].id):
+        raise ValueError(f"rows have {len(rows[0].id)} key columns, the schema has {keys}")
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def from_table(table: pa.Table, keys: int) -> list[Row]:
+    """The rows of an Arrow table whose first `keys` columns are the row's id."""
+    values_end = table.num_columns - len(CONTRACT_NAMES)
+    columns = [column.to_pylist() for column in table.columns]
+    ids = zip(*columns[:keys], strict=True)
+    values = (
+        zip(*columns[keys:values_end], strict=True)
+        if values_end > keys
+        else iter([()] * table.num_rows)
+    )
+    contract = zip(*columns[values_end:], strict=True)
+    return [
+        Row(row_id, row_values, Status(rest[0]), *rest[1:])
+        for row_id, row_values, rest in zip(ids, values, contract, strict=True)
+    ]

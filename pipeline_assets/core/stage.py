@@ -1,0 +1,156 @@
+"""A stage is data: its table, what it reads, an ordered tuple of rungs, factors and limits."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline_assets.core.breaker import BreakerRule
+from pipeline_assets.core.contract import ITEM_KEY, RESOURCE_KEY, stage_schema
+from pipeline_assets.core.rows import Outcome, Work
+from pipeline_assets.errors import ErrorKind
+
+RungCall = Callable[[Any, Sequence[Work]], Sequence[Outcome]]
+"""(resources, works) → one outcome per work, in order. May raise for the whole call."""
+
+FALLS_THROUGH = frozenset(ErrorKind) - {ErrorKind.FORBIDDEN, ErrorKind.BLOCKED}
+"""An opt-out is not answered with an old copy, and a safety rule not with another route."""
+
+SKIP = "skip"
+
+
+def _nothing_missing(_work: Work) -> None:
+    return None
+
+
+def _one_scope(_work: Work) -> str:
+    return ""
+
+
+def _always(_work: Work) -> bool:
+    return True
+
+
+def _nothing_derived(_fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {}
+
+
+def _no_family(_resources: Any) -> None:
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rung:
+    """One way of making a stage's value.
+
+    `reads` are the upstream fields whose change makes the value stale. `producer` names tool,
+    version and parameters. `requires` gives the reason why a row's upstream leaves this rung
+    nothing to work on (then no call is made). `family` is what an `Agreement` compares. `scope`
+    splits the breaker, for example by host. `accelerated` rungs are back when the accelerator is.
+    `cost_usd` is per row.
+    """
+
+    name: str
+    factor: float
+    call: RungCall
+    reads: tuple[str, ...]
+    producer: Callable[[Any], str]
+    requires: Callable[[Work], str | None] = _nothing_missing
+    family: Callable[[Any], str | None] = _no_family
+    scope: Callable[[Work], str] = _one_scope
+    falls_through: frozenset[ErrorKind] = FALLS_THROUGH
+    accelerated: bool = False
+    cost_usd: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """The rung's family and the upstream field must be equal where both are given."""
+
+    field: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A chain and its table.
+
+    `values` are the stage's own columns; those in `required` are never null on an `ok` row.
+    `carries` are upstream fields that rungs use but whose change makes nothing stale (where the
+    bytes lie). `derive` computes further fields from those in `derives_from`, for `reads` to
+    name: the digest then sees just what a rung truly depends on. `applies` says whether there is
+    anything to do. `per_resource` stages have a row for each (item, role), the others one for each
+    item. A `strict` stage never falls back to skip: it fails, and what depends on it stays
+    pending.
+    """
+
+    name: str
+    description: str
+    values: tuple[pa.Field, ...]
+    rungs: tuple[Rung, ...]
+    skip_factor: float
+    required: tuple[str, ...] = ()
+    carries: tuple[str, ...] = ()
+    derive: Callable[[Mapping[str, Any]], Mapping[str, Any]] = _nothing_derived
+    derives_from: tuple[str, ...] = ()
+    applies: Callable[[Work], bool] = _always
+    agreement: Agreement | None = None
+    per_resource: bool = False
+    strict: bool = False
+    micro_batch: int = 256
+    max_attempts: int = 5
+    breaker: BreakerRule = field(default_factory=BreakerRule)
+    group: str = "enrichment"
+    kinds: tuple[str, ...] = ("parquet",)
+
+    def __post_init__(self) -> None:
+        names = [rung.name for rung in self.rungs]
+        if not names or len(set(names)) != len(names) or SKIP in names:
+            raise ValueError(f"stage {self.name!r}: rungs need distinct names other than 'skip'")
+        for factor in (*(rung.factor for rung in self.rungs), self.skip_factor):
+            if not 0 <= factor <= 1:
+                raise ValueError(f"stage {self.name!r}: factor {factor} is outside 0..1")
+        unknown = set(self.required) - {value.name for value in self.values}
+        if unknown:
+            raise ValueError(f"stage {self.name!r}: required columns it does not have: {unknown}")
+
+    @property
+    def key_fields(self) -> tuple[pa.Field, ...]:
+        """The key columns of the table."""
+        return RESOURCE_KEY if self.per_resource else ITEM_KEY
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        """The names of the key columns."""
+        return tuple(key.name for key in self.key_fields)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of the stage's table."""
+        return stage_schema(self.key_fields, self.values)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Every upstream field that the stage is given, `table.column` or `table.role.column`."""
+        read = [name for rung in self.rungs for name in rung.reads if "." in name]
+        return tuple(dict.fromkeys([*read, *self.derives_from, *self.carries]))
+
+    @property
+    def upstream(self) -> tuple[str, ...]:
+        """The tables that the stage reads; `items` comes first, since every row begins there."""
+        return tuple(dict.fromkeys(["items", *(name.split(".")[0] for name in self.inputs)]))
+
+    def reads_up_to(self, rungs: int) -> tuple[str, ...]:
+        """The fields that the first `rungs` rungs read: what a row made there depends on."""
+        return tuple(dict.fromkeys(name for rung in self.rungs[:rungs] for name in rung.reads))
+
+    def index(self, rung: str | None) -> int:
+        """The position of a rung by name; the number of rungs for none or one no longer there."""
+        for position, candidate in enumerate(self.rungs):
+            if candidate.name == rung:
+                return position
+        return len(self.rungs)
+
+    def empty_values(self) -> tuple[None, ...]:
+        """The value columns of a row without a value."""
+        return (None,) * len(self.values)

@@ -1,0 +1,173 @@
+"""Everything that stages are given of the outside: adapters, each made when it is needed."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline_assets.adapters.accelerator import Accelerator
+from pipeline_assets.adapters.blobs import Blobs
+from pipeline_assets.adapters.breakers import BreakerStore
+from pipeline_assets.adapters.cache import ResultCache
+from pipeline_assets.adapters.clip import SHIPPED_MODELS, ClipModel, load_clip
+from pipeline_assets.adapters.copies import Copies
+from pipeline_assets.adapters.features import Features
+from pipeline_assets.adapters.files import hash_file
+from pipeline_assets.adapters.http import HttpFetcher
+from pipeline_assets.adapters.leases import Leases
+from pipeline_assets.adapters.state import State
+from pipeline_assets.adapters.tables import Tables
+from pipeline_assets.core.sizes import BatchSizes
+from pipeline_assets.settings import Settings
+
+if TYPE_CHECKING:
+    from pipeline_assets.search.index import SearchIndex
+
+PRIMARY, FALLBACK = "PIPELINE_PRIMARY_MODEL", "PIPELINE_FALLBACK_MODEL"
+
+
+def utc_now() -> datetime:
+    """The wall clock."""
+    return datetime.now(UTC)
+
+
+@lru_cache(maxsize=4)
+def _model(name: str, device: str, setting: str) -> ClipModel:
+    """A model is loaded once for the life of the process, however many hours it works on."""
+    return load_clip(name, device, setting=setting)
+
+
+@lru_cache(maxsize=1)
+def _sizes() -> BatchSizes:
+    """The batch sizes that worked, for the life of the process."""
+    return BatchSizes()
+
+
+@dataclass(frozen=True)
+class Resources:
+    """The adapters of one data root. Nothing is opened or loaded before it is asked for."""
+
+    settings: Settings
+    clock: Callable[[], datetime] = utc_now
+
+    @property
+    def data(self) -> Path:
+        """The data root."""
+        return self.settings.data
+
+    @property
+    def work(self) -> Path:
+        """Where work in progress is kept."""
+        return self.data / "work"
+
+    @cached_property
+    def tables(self) -> Tables:
+        """The published tables."""
+        return Tables(self.data / "tables")
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        """The packs of fetched bytes."""
+        return Blobs(self.data / "blobs")
+
+    @cached_property
+    def state(self) -> State:
+        """The state database."""
+        return State(self.settings.database_url)
+
+    @cached_property
+    def breakers(self) -> BreakerStore:
+        """The circuit breakers."""
+        return BreakerStore(self.state)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """The leases on asset and hour."""
+        return Leases(self.state, self.work / "locks")
+
+    @cached_property
+    def copies(self) -> Copies:
+        """Where the last good copy of a URL lies."""
+        return Copies(self.state)
+
+    @cached_property
+    def accelerator(self) -> Accelerator:
+        """The primary model's device."""
+        return Accelerator(self.state, self.settings.accelerator)
+
+    @cached_property
+    def fetcher(self) -> HttpFetcher:
+        """The HTTP client."""
+        return HttpFetcher(
+            allow=self.settings.fetch_allow,
+            concurrency=self.settings.fetch_concurrency,
+            timeout_s=self.settings.fetch_timeout_s,
+            max_bytes=self.settings.fetch_max_bytes,
+        )
+
+    @cached_property
+    def primary(self) -> Features:
+        """The primary model, on the accelerator."""
+        name = self.settings.primary_model
+        return Features(
+            model=lambda: _model(name, self.accelerator.device(), PRIMARY),
+            producer=self._producer(name, PRIMARY),
+            cache=ResultCache(self.state),
+            run=self.accelerator.run,
+        )
+
+    @cached_property
+    def fallback(self) -> Features:
+        """The fallback model, always on the CPU."""
+        name = self.settings.fallback_model
+        return Features(
+            model=lambda: _model(name, "cpu", FALLBACK),
+            producer=self._producer(name, FALLBACK),
+            cache=ResultCache(self.state),
+        )
+
+    @cached_property
+    def sizes(self) -> BatchSizes:
+        """The batch sizes that worked."""
+        return _sizes()
+
+    @cached_property
+    def search(self) -> "SearchIndex":
+        """The search index."""
+        from pipeline_assets.search.index import SearchIndex  # noqa: PLC0415 - FAISS
+
+        return SearchIndex(self.data / "search")
+
+    def with_settings(self, settings: Settings) -> "Resources":
+        """The same clock over other settings."""
+        return replace(self, settings=settings)
+
+    def close(self) -> None:
+        """Close what was opened."""
+        for name in ("fetcher", "state"):
+            opened = self.__dict__.get(name)
+            if opened is not None:
+                opened.close()
+
+    def _producer(self, name: str, setting: str) -> str:
+        """The model's id, remembered for its files, so that planning need not load a model."""
+        files = _signature(name)
+        fact = f"clip:{name}:{files}"
+        known = self.state.fact(fact)
+        if known is None:
+            known = _model(name, "cpu", setting).id
+            self.state.remember(fact, known)
+        return str(known)
+
+
+def _signature(name: str) -> str:
+    """What tells the files of a local model from others; a published name stands for itself."""
+    folder = SHIPPED_MODELS.get(name)
+    if folder is None and name.startswith("local-dir:"):
+        folder = Path(name.removeprefix("local-dir:"))
+    if folder is None or not folder.is_dir():
+        return ""
+    weights = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin"), *folder.glob("*.pt")])
+    return "+".join(hash_file(path)[:16] for path in weights)

@@ -1,0 +1,146 @@
+"""Classify image: which of the configured labels an item's picture shows."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+
+from pipeline_assets.adapters.features import Features, Vector
+from pipeline_assets.core.fingerprint import digest
+from pipeline_assets.core.rows import Made, Outcome, Work
+from pipeline_assets.core.stage import Rung, Stage
+from pipeline_assets.errors import RowError, UpstreamMissing
+from pipeline_assets.resources import Resources
+from pipeline_assets.stages.common import (
+    PICTURE_CARRIES,
+    PICTURE_FROM,
+    no_picture,
+    picture_of,
+    picture_vectors,
+)
+
+PROMPT = "a picture of a {label}"
+RULE_WEIGHTS = {"file name": 3, "name": 3, "description": 2, "text": 1}
+RULE_CONFIDENCE = 0.6
+"""At best: a word in a name is a hint, not a look at the picture."""
+TEXT_CHARS = 2000
+
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+def accelerator_clip(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
+    """Zero-shot with the primary model, on the accelerator."""
+    return _zero_shot(resources, resources.primary, works)
+
+
+def cpu_clip(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
+    """Zero-shot with the fallback model, on the CPU."""
+    return _zero_shot(resources, resources.fallback, works)
+
+
+def rules(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
+    """The label that file name, name, description and text name most."""
+    return [_by_words(work, resources.settings.labels) for work in works]
+
+
+def _zero_shot(resources: Resources, features: Features, works: Sequence[Work]) -> list[Outcome]:
+    labels = resources.settings.labels
+    pictures = picture_vectors(resources, features, works)
+    prompts = features.label_vectors([PROMPT.format(label=label) for label in labels])
+    return [
+        vector if isinstance(vector, RowError) else _best(labels, vector, prompts, features)
+        for vector in pictures
+    ]
+
+
+def _best(labels: Sequence[str], picture: Vector, prompts: Vector, features: Features) -> Made:
+    share = features.probabilities(picture, prompts)
+    best = int(share.argmax())
+    return Made((labels[best], features.producer), confidence=float(share[best]))
+
+
+def _by_words(work: Work, labels: Sequence[str]) -> Outcome:
+    weights = {label: _weight(label, work) for label in labels}
+    best = max(labels, key=lambda label: weights[label])
+    if not weights[best]:
+        return UpstreamMissing("no label is named in the file name, name, description or text")
+    confidence = RULE_CONFIDENCE * weights[best] / sum(weights.values())
+    return Made((best, None), confidence=confidence)
+
+
+def _weight(label: str, work: Work) -> int:
+    wanted = _words(label)
+    return sum(
+        weight
+        for source, weight in RULE_WEIGHTS.items()
+        if wanted and wanted <= _words(work[source] or "")
+    )
+
+
+def _words(text: str) -> set[str]:
+    """Lower-case words without a plural s, so that "Shirts" names the label "shirt"."""
+    found = (word.lower() for word in _WORD.findall(text))
+    return {word[:-1] if word.endswith("s") and len(word) > 3 else word for word in found}
+
+
+def _derived(fields: Mapping[str, Any]) -> dict[str, Any]:
+    path = PurePosixPath(unquote(urlsplit(fields["items.image_url"] or "").path))
+    return {
+        "picture": picture_of(fields),
+        "file name": path.stem,
+        "name": fields["items.name"],
+        "description": fields["items.description"],
+        "text": (fields["extracted_text.text"] or "")[:TEXT_CHARS] or None,
+    }
+
+
+def _with_labels(producer: str, resources: Resources) -> str:
+    return f"{producer} labels={digest(resources.settings.labels)}"
+
+
+STAGE = Stage(
+    name="image_labels",
+    description="The label of each item's picture, zero-shot, with its confidence.",
+    values=(pa.field("label", pa.string()), pa.field("family", pa.string())),
+    required=("label",),
+    rungs=(
+        Rung(
+            name="accelerator_clip",
+            factor=1.0,
+            call=accelerator_clip,
+            reads=("picture",),
+            producer=lambda resources: _with_labels(resources.primary.producer, resources),
+            requires=no_picture,
+            accelerated=True,
+        ),
+        Rung(
+            name="cpu_clip",
+            factor=0.9,
+            call=cpu_clip,
+            reads=("picture",),
+            producer=lambda resources: _with_labels(resources.fallback.producer, resources),
+            requires=no_picture,
+        ),
+        Rung(
+            name="rules",
+            factor=0.7,
+            call=rules,
+            reads=tuple(RULE_WEIGHTS),
+            producer=lambda resources: _with_labels("rules/1", resources),
+        ),
+    ),
+    skip_factor=0.5,
+    carries=PICTURE_CARRIES,
+    derive=_derived,
+    derives_from=(
+        *PICTURE_FROM,
+        "items.image_url",
+        "items.name",
+        "items.description",
+        "extracted_text.text",
+    ),
+    applies=lambda work: work["items.image_url"] is not None,
+)

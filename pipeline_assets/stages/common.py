@@ -1,0 +1,71 @@
+"""What the stages that look at pictures and read names share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.adapters.blobs import BlobRef
+from pipeline_assets.adapters.features import Features, Vector
+from pipeline_assets.adapters.pictures import decode
+from pipeline_assets.core.rows import Work
+from pipeline_assets.core.status import Status
+from pipeline_assets.errors import RowError
+from pipeline_assets.resources import Resources
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+IMAGE = "validated.image"
+PICTURE_FROM = (f"{IMAGE}.status", f"{IMAGE}.rung", f"{IMAGE}.sha256")
+PICTURE_CARRIES = (
+    f"{IMAGE}.error",
+    "fetched.image.pack",
+    "fetched.image.offset",
+    "fetched.image.size",
+)
+WHOLE = "full_decode"
+"""The rung of `validated` after which a picture can be decoded."""
+
+
+def picture_of(fields: Mapping[str, Any]) -> str | None:
+    """The sha256 of an item's picture, if it is there and whole."""
+    whole = fields[f"{IMAGE}.status"] == Status.OK and fields[f"{IMAGE}.rung"] == WHOLE
+    return fields[f"{IMAGE}.sha256"] if whole else None
+
+
+def no_picture(work: Work) -> str | None:
+    """Why a rung that looks at the picture has nothing to look at."""
+    if work["picture"] is not None:
+        return None
+    return f"there is no whole picture: {work[f'{IMAGE}.error']}"
+
+
+def picture_vectors(
+    resources: Resources, features: Features, works: Sequence[Work]
+) -> list[Vector | RowError]:
+    """The vector of each work's picture, in order; one pass for each distinct picture."""
+    load = {work["picture"]: _loader(resources, features, work) for work in works}
+    vectors = features.pictures(load)
+    return [vectors[work["picture"]] for work in works]
+
+
+def _loader(resources: Resources, features: Features, work: Work) -> Callable[[], "Image"]:
+    blob = blob_of(work, "fetched.image", work["picture"])
+    return lambda: decode(
+        resources.blobs.read(blob), resources.settings.max_pixels, at_least=features.input_pixels
+    )
+
+
+def blob_of(work: Work, fetched: str, sha256: str) -> BlobRef:
+    """Where the bytes lie that the row `fetched` (`fetched` or `fetched.image` …) refers to."""
+    return BlobRef(
+        pack=work[f"{fetched}.pack"],
+        offset=work[f"{fetched}.offset"],
+        size=work[f"{fetched}.size"],
+        sha256=sha256,
+    )
+
+
+def tool(*packages: str) -> str:
+    """A producer's name: the packages with their installed versions."""
+    return "+".join(f"{package}/{version(package)}" for package in packages)

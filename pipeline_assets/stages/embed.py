@@ -1,0 +1,115 @@
+"""Embed: one vector per item, of its picture or, where it declares none, of its text."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipeline_assets.adapters.features import Features, Vector
+from pipeline_assets.core.rows import Made, Outcome, Work
+from pipeline_assets.core.stage import Agreement, Rung, Stage
+from pipeline_assets.errors import RowError
+from pipeline_assets.resources import Resources
+from pipeline_assets.stages.common import (
+    PICTURE_CARRIES,
+    PICTURE_FROM,
+    picture_of,
+    picture_vectors,
+)
+from pipeline_assets.stages.hashed_text import SPACE as TEXT_HASH_SPACE
+from pipeline_assets.stages.hashed_text import hashed_vector
+
+IMAGE, TEXT = "image", "text"
+LABEL_FAMILY = "image_labels.family"
+
+
+def accelerator_clip(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
+    """The primary model's vector, on the accelerator."""
+    return _embedded(resources, resources.primary, works)
+
+
+def cpu_clip(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
+    """The fallback model's vector, on the CPU."""
+    return _embedded(resources, resources.fallback, works)
+
+
+def text_hash(_resources: Resources, works: Sequence[Work]) -> list[Outcome]:
+    """Hashed words of name, description and text: no model at all."""
+    return [Made((hashed_vector(work["all text"]), TEXT_HASH_SPACE, TEXT)) for work in works]
+
+
+def _embedded(resources: Resources, features: Features, works: Sequence[Work]) -> list[Outcome]:
+    with_picture = [work for work in works if work["picture"] is not None]
+    without = [work for work in works if work["picture"] is None]
+    vectors: dict[Any, Vector | RowError] = {}
+    if with_picture:
+        found = picture_vectors(resources, features, with_picture)
+        vectors.update(zip((work.id for work in with_picture), found, strict=True))
+    if without:
+        texts = features.texts([work["text"] for work in without])
+        vectors.update(zip((work.id for work in without), texts, strict=True))
+    return [_outcome(vectors[work.id], features, work) for work in works]
+
+
+def _outcome(vector: Vector | RowError, features: Features, work: Work) -> Outcome:
+    if isinstance(vector, RowError):
+        return vector
+    modality = TEXT if work["picture"] is None else IMAGE
+    return Made((vector.astype(np.float32), features.producer, modality))
+
+
+def _derived(fields: Mapping[str, Any]) -> dict[str, Any]:
+    parts = (fields[name] for name in ("items.name", "items.description", "extracted_text.text"))
+    text = "\n".join(part for part in parts if part)
+    picture = picture_of(fields)
+    return {"picture": picture, "text": text if picture is None else None, "all text": text}
+
+
+STAGE = Stage(
+    name="embeddings",
+    description="One unit vector per item, and the space that it belongs to.",
+    values=(
+        pa.field("embedding", pa.list_(pa.float32())),
+        pa.field("space", pa.string()),
+        pa.field("modality", pa.string()),
+    ),
+    required=("embedding", "space", "modality"),
+    rungs=(
+        Rung(
+            name="accelerator_clip",
+            factor=1.0,
+            call=accelerator_clip,
+            reads=("picture", "text", LABEL_FAMILY),
+            producer=lambda resources: resources.primary.producer,
+            family=lambda resources: resources.primary.producer,
+            accelerated=True,
+        ),
+        Rung(
+            name="cpu_clip",
+            factor=0.8,
+            call=cpu_clip,
+            reads=("picture", "text", LABEL_FAMILY),
+            producer=lambda resources: resources.fallback.producer,
+            family=lambda resources: resources.fallback.producer,
+        ),
+        Rung(
+            name="text_hash",
+            factor=0.6,
+            call=text_hash,
+            reads=("all text",),
+            producer=lambda _resources: TEXT_HASH_SPACE,
+        ),
+    ),
+    skip_factor=0.4,
+    agreement=Agreement(LABEL_FAMILY),
+    carries=PICTURE_CARRIES,
+    derive=_derived,
+    derives_from=(
+        *PICTURE_FROM,
+        "items.name",
+        "items.description",
+        "extracted_text.text",
+    ),
+    max_attempts=10,
+)

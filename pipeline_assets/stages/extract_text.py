@@ -1,0 +1,79 @@
+"""Extract text: title and main text of an item's document."""
+
+from collections.abc import Callable, Sequence
+
+import pyarrow as pa
+
+from pipeline_assets.adapters import documents
+from pipeline_assets.core.rows import Made, Outcome, Work
+from pipeline_assets.core.stage import Rung, Stage
+from pipeline_assets.core.status import Status
+from pipeline_assets.errors import classify
+from pipeline_assets.resources import Resources
+from pipeline_assets.stages.common import blob_of, tool
+
+DOCUMENT = "validated.document"
+READS = (f"{DOCUMENT}.status", f"{DOCUMENT}.rung", f"{DOCUMENT}.sha256")
+CARRIES = (
+    f"{DOCUMENT}.error",
+    "fetched.document.pack",
+    "fetched.document.offset",
+    "fetched.document.size",
+)
+
+
+def structured(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
+    """Main text by the document's own structure: trafilatura for pages, pdfium for PDFs."""
+    return [_extracted(resources, work, documents.structured) for work in works]
+
+
+def plain(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
+    """Tags stripped, or a PDF's drawn strings."""
+    return [_extracted(resources, work, documents.plain) for work in works]
+
+
+def _extracted(
+    resources: Resources, work: Work, extract: Callable[[bytes], documents.Document]
+) -> Outcome:
+    try:
+        blob = blob_of(work, "fetched.document", work[f"{DOCUMENT}.sha256"])
+        document = extract(resources.blobs.read(blob))
+    except Exception as error:  # noqa: BLE001 - one bad document is one bad row
+        return classify(error)
+    return Made((document.title, document.text))
+
+
+def _no_document(work: Work) -> str | None:
+    if work[f"{DOCUMENT}.status"] == Status.OK:
+        return None
+    return f"there is no valid document: {work[f'{DOCUMENT}.error']}"
+
+
+STAGE = Stage(
+    name="extracted_text",
+    description="Title and main text of each item's document.",
+    values=(pa.field("title", pa.string()), pa.field("text", pa.string())),
+    required=("text",),
+    rungs=(
+        Rung(
+            name="structured",
+            factor=1.0,
+            call=structured,
+            reads=READS,
+            producer=lambda _resources: tool("trafilatura", "pypdfium2"),
+            requires=_no_document,
+        ),
+        Rung(
+            name="plain",
+            factor=0.9,
+            call=plain,
+            reads=READS,
+            producer=lambda _resources: "plain/1",
+            requires=_no_document,
+        ),
+    ),
+    skip_factor=0.8,
+    carries=CARRIES,
+    applies=lambda work: work[f"{DOCUMENT}.status"] != Status.NOT_APPLICABLE,
+    micro_batch=64,
+)

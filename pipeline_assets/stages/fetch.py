@@ -1,0 +1,104 @@
+"""Fetch: the bytes behind an item's URLs, into packs."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import pyarrow as pa
+
+from pipeline_assets.adapters.blobs import BlobRef
+from pipeline_assets.adapters.copies import Copy
+from pipeline_assets.adapters.http import Fetched
+from pipeline_assets.core.contract import TIMESTAMP
+from pipeline_assets.core.rows import Made, Outcome, Work
+from pipeline_assets.core.stage import Rung, Stage
+from pipeline_assets.core.status import Role
+from pipeline_assets.errors import RowError, UpstreamMissing
+from pipeline_assets.resources import Resources
+
+
+def http(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
+    """Ask the server; each URL once, however many rows name it."""
+    pack = resources.blobs.pack()
+    urls = list(dict.fromkeys(work["url"] for work in works))
+    answers = dict(zip(urls, resources.fetcher.fetch_all(urls, pack.add), strict=True))
+    pack.seal()  # the bytes are durable before any row refers to them
+    now = resources.clock()
+    resources.copies.keep(
+        {
+            url: Copy(answer.stored, answer.content_type, now)
+            for url, answer in answers.items()
+            if not isinstance(answer, RowError)
+        }
+    )
+    return [_outcome(work["url"], answers[work["url"]], now) for work in works]
+
+
+def last_good_copy(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
+    """Answer with the bytes that the URL gave the last time."""
+    found = resources.copies.find([work["url"] for work in works])
+    return [_copied(resources, work["url"], found.get(work["url"])) for work in works]
+
+
+def _outcome(url: str, answer: Fetched[BlobRef] | RowError, now: datetime) -> Outcome:
+    if isinstance(answer, RowError):
+        return answer
+    validators = (answer.etag, answer.last_modified)
+    return Made((url, answer.content_type, *_place(answer.stored), *validators, now))
+
+
+def _copied(resources: Resources, url: str, copy: Copy | None) -> Outcome:
+    if copy is None:
+        return UpstreamMissing(f"there is no earlier copy of {url}")
+    resources.blobs.read(copy.blob)
+    return Made((url, copy.content_type, *_place(copy.blob), None, None, copy.fetched_at))
+
+
+def _place(blob: BlobRef) -> tuple[str, int, int, str]:
+    return blob.pack, blob.offset, blob.size, blob.sha256
+
+
+def _url(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {"url": fields[f"items.{fields['role']}_url"]}
+
+
+STAGE = Stage(
+    name="fetched",
+    description="The bytes behind each item's document and picture, in packs, by sha256.",
+    values=(
+        pa.field("url", pa.string()),
+        pa.field("content_type", pa.string()),
+        pa.field("pack", pa.string()),
+        pa.field("offset", pa.int64()),
+        pa.field("size", pa.int64()),
+        pa.field("sha256", pa.string()),
+        pa.field("etag", pa.string()),
+        pa.field("last_modified", pa.string()),
+        pa.field("fetched_at", TIMESTAMP),
+    ),
+    required=("url", "pack", "offset", "size", "sha256", "fetched_at"),
+    rungs=(
+        Rung(
+            name="http",
+            factor=1.0,
+            call=http,
+            reads=("url",),
+            producer=lambda _resources: "http/1",
+            scope=lambda work: urlsplit(work["url"]).hostname or "",
+        ),
+        Rung(
+            name="last_good_copy",
+            factor=0.95,
+            call=last_good_copy,
+            reads=("url",),
+            producer=lambda _resources: "packs/1",
+        ),
+    ),
+    skip_factor=0.5,
+    derive=_url,
+    derives_from=tuple(f"items.{role}_url" for role in Role),
+    applies=lambda work: work["url"] is not None,
+    per_resource=True,
+    group="ingest",
+)

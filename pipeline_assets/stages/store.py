@@ -1,0 +1,117 @@
+"""Store: everything that is known of an item, joined, with a score that explains itself."""
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+
+from pipeline_assets.core.contract import TIMESTAMP
+from pipeline_assets.core.quality import Factor, score
+from pipeline_assets.core.rows import Made, Outcome, Work
+from pipeline_assets.core.stage import Rung, Stage
+from pipeline_assets.core.status import Role
+
+FACTOR_TYPE = pa.struct(
+    [
+        pa.field("stage", pa.string()),
+        pa.field("rung_or_status", pa.string()),
+        pa.field("factor", pa.float32()),
+        pa.field("reason", pa.string()),
+    ]
+)
+
+SOURCES: Mapping[str, tuple[str, ...]] = {
+    "fetched": tuple(f"fetched.{role}" for role in Role),
+    "validated": tuple(f"validated.{role}" for role in Role),
+    "extracted_text": ("extracted_text",),
+    "image_labels": ("image_labels",),
+    "embeddings": ("embeddings",),
+}
+"""The stages that an item's score is made of, with the rows that each has for one item."""
+
+VALUES: tuple[tuple[str, str, pa.DataType], ...] = (
+    ("name", "items.name", pa.string()),
+    ("kind", "items.kind", pa.string()),
+    ("description", "items.description", pa.string()),
+    ("document_url", "items.document_url", pa.string()),
+    ("image_url", "items.image_url", pa.string()),
+    ("event_time", "items.event_time", TIMESTAMP),
+    ("priority", "items.priority", pa.string()),
+    ("title", "extracted_text.title", pa.string()),
+    ("text", "extracted_text.text", pa.string()),
+    ("label", "image_labels.label", pa.string()),
+    ("label_confidence", "image_labels.confidence", pa.float32()),
+    ("embedding", "embeddings.embedding", pa.list_(pa.float32())),
+    ("space", "embeddings.space", pa.string()),
+    ("modality", "embeddings.modality", pa.string()),
+)
+"""(column, upstream field, type): what is taken over as it is."""
+
+ROW_FIELDS = ("status", "rung", "quality", "error_kind", "retryable")
+
+
+def join(_resources: object, works: Sequence[Work]) -> list[Outcome]:
+    """Take the upstream values over, and multiply the stages' factors."""
+    return [_joined(work) for work in works]
+
+
+def _joined(work: Work) -> Made:
+    factors = [_factor(stage, rows, work) for stage, rows in SOURCES.items()]
+    improvable = any(work[f"{row}.retryable"] for rows in SOURCES.values() for row in rows)
+    explained = [
+        {
+            "stage": factor.stage,
+            "rung_or_status": factor.rung_or_status,
+            "factor": factor.factor,
+            "reason": factor.reason,
+        }
+        for factor in factors
+    ]
+    taken = (work[source] for _name, source, _type in VALUES)
+    return Made(
+        (*taken, improvable, explained),
+        confidence=work["image_labels.confidence"],
+        quality=score(factor.factor for factor in factors),
+    )
+
+
+def _factor(stage: str, rows: Sequence[str], work: Work) -> Factor:
+    """The stage's share: its worst row for this item."""
+    worst = min(rows, key=lambda row: work[f"{row}.quality"])
+    return Factor(
+        stage,
+        work[f"{worst}.rung"] or work[f"{worst}.status"],
+        work[f"{worst}.quality"],
+        work[f"{worst}.error_kind"],
+    )
+
+
+STAGE = Stage(
+    name="enriched_items",
+    description="Everything that is known of an item, with its quality and what it is made of.",
+    values=(
+        *(pa.field(name, kind) for name, _source, kind in VALUES),
+        pa.field("improvable", pa.bool_()),
+        pa.field("quality_factors", pa.list_(FACTOR_TYPE)),
+    ),
+    required=("name", "kind", "event_time", "improvable", "quality_factors"),
+    rungs=(
+        Rung(
+            name="join",
+            factor=1.0,
+            call=join,
+            reads=(
+                *(source for _name, source, _type in VALUES),
+                *(
+                    f"{row}.{field}"
+                    for rows in SOURCES.values()
+                    for row in rows
+                    for field in ROW_FIELDS
+                ),
+            ),
+            producer=lambda _resources: "join/1",
+        ),
+    ),
+    skip_factor=0.0,
+    micro_batch=1024,
+    group="store",
+)

@@ -1,0 +1,154 @@
+"""Where Dagster's own state goes, and that its first start is safe."""
+
+import multiprocessing
+import os
+import shutil
+from collections.abc import Iterator
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import dagster as dg
+import pytest
+
+from pipeline_assets.automation.storage import dagster_root, ensure_storage, storage_url
+from pipeline_assets.errors import SettingsError, StorageError
+from pipeline_assets.settings import Settings, load_settings
+
+DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
+STARTERS = 8
+PATIENCE_S = 50
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A DAGSTER_HOME with our dagster.yaml and nothing else; the data root is elsewhere."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(DAGSTER_YAML, home)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("PIPELINE_DATA", str(tmp_path / "data"))
+    return home
+
+
+def with_url(url: str) -> Settings:
+    """Settings that name this database for Dagster."""
+    return cast("Settings", SimpleNamespace(dagster_storage_url=url))
+
+
+@dg.asset
+def talkative() -> None:
+    """Something that leaves a log."""
+    print("a line for the compute log")
+
+
+def test_everything_is_written_under_the_data_root(home: Path, tmp_path: Path) -> None:
+    """Runs, events and what steps print: nothing lands in DAGSTER_HOME."""
+    with dg.DagsterInstance.get() as instance:
+        assert dg.materialize([talkative], instance=instance).success
+        assert instance.get_runs_count() == 1
+    assert [path.name for path in home.iterdir()] == ["dagster.yaml"]
+    logs = [path.read_text() for path in (tmp_path / "data/dagster/storage").rglob("*.out")]
+    assert logs == ["a line for the compute log\n"]
+
+
+def test_what_one_process_wrote_the_next_one_finds(home: Path) -> None:
+    """The storage is kept, not made anew."""
+    assert home.exists()
+    with dg.DagsterInstance.get() as instance:
+        dg.materialize([talkative], instance=instance)
+    with dg.DagsterInstance.get() as instance:
+        assert instance.get_latest_materialization_event(talkative.key) is not None
+
+
+def open_instance(environment: dict[str, str], together: Barrier, answers: Any) -> None:
+    """Open the instance at the same moment as the others; answer with its schema versions."""
+    os.environ.update(environment)
+    together.wait(PATIENCE_S)
+    with dg.DagsterInstance.get() as instance:
+        storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+        answers.put([storage.alembic_version() for storage in storages])
+
+
+def test_eight_processes_may_open_an_empty_home_at_once(home: Path, tmp_path: Path) -> None:
+    """All of them work, and agree on the one schema version there is."""
+    environment = {"DAGSTER_HOME": str(home), "PIPELINE_DATA": str(tmp_path / "data")}
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pipeline_assets.automation.storage"])
+    together, answers = context.Barrier(STARTERS), context.Queue()
+    processes = [
+        context.Process(target=open_instance, args=(environment, together, answers))
+        for _ in range(STARTERS)
+    ]
+    for process in processes:
+        process.start()
+    versions = [answers.get(timeout=PATIENCE_S) for _ in processes]
+    for process in processes:
+        process.join(PATIENCE_S)
+    assert [process.exitcode for process in processes] == [0] * STARTERS
+    assert {version for answer in versions for version in answer} == {versions[0][0]}
+    current, latest = versions[0][0]
+    assert current == latest
+
+
+def test_a_first_start_that_was_killed_is_made_anew(tmp_path: Path) -> None:
+    """What it left half-done is never opened."""
+
+    def killed(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "half").touch()
+        raise KeyboardInterrupt
+
+    def complete(folder: Path) -> None:
+        folder.mkdir()
+        (folder / "whole").touch()
+
+    with pytest.raises(KeyboardInterrupt):
+        ensure_storage(tmp_path, killed)
+    assert not (tmp_path / "sqlite").exists()
+    ready = ensure_storage(tmp_path, complete)
+    assert [path.name for path in ready.iterdir()] == ["whole"]
+
+
+def test_a_complete_storage_is_not_made_again(tmp_path: Path) -> None:
+    """Every start but the first leaves it alone."""
+    ready = ensure_storage(tmp_path, lambda folder: folder.mkdir())
+    assert ensure_storage(tmp_path, pytest.fail) == ready
+
+
+def test_a_data_root_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    """The path is named."""
+    (tmp_path / "data").touch()
+    with pytest.raises(StorageError, match="cannot write .*/data/dagster"):
+        ensure_storage(tmp_path / "data" / "dagster", pytest.fail)
+
+
+def test_without_a_url_it_is_sqlite_under_the_data_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The embedded default; the path does not depend on where later commands run."""
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(data=Path("data"))
+    assert storage_url(settings) == ""
+    assert dagster_root(settings) == tmp_path / "data" / "dagster"
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg2"])
+def test_a_postgresql_url_gets_the_driver_that_is_installed(scheme: str) -> None:
+    """Plain postgresql:// would mean psycopg 3; the password stays as it is."""
+    url = f"{scheme}://me:p%40ss@db:5432/dagster?sslmode=require"
+    expected = "postgresql+psycopg2://me:p%40ss@db:5432/dagster?sslmode=require"
+    assert storage_url(with_url(url)) == expected
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["mysql://me:secret@db/dagster", "sqlite:///dagster.db", "postgresql+psycopg://db/x", "db"],
+)
+def test_another_database_is_refused_without_showing_the_password(url: str) -> None:
+    """The message names the setting and what is allowed."""
+    with pytest.raises(SettingsError, match="PIPELINE_DAGSTER_STORAGE_URL") as caught:
+        storage_url(with_url(url))
+    assert "secret" not in str(caught.value)
+    assert "postgresql://" in str(caught.value)

@@ -1,0 +1,1 @@
+"""Tests of the shipped checkpoints and of how they are made."""
