@@ -6,6 +6,10 @@
     ├── ContractError               a table breaks the contract and is not published
     ├── LeaseLost / LeaseHeld       another run owns this asset and hour
     ├── StorageError                disk full, EIO: what is committed stays
+    ├── RunFailed                   a run of an hour ended with a failed step   (running)
+    ├── ModelNotLoaded              a model setting names nothing that loads    (adapters.clip)
+    ├── IndexDamaged                the search index cannot be read             (search.errors)
+    ├── SuiteError                  a check could not be evaluated              (checks.suites)
     └── RowError                    why one row has no (better) value; also a plain value
         ├── DataError               terminal: trying again cannot help
         │   ├── InvalidInput · NotFound · Forbidden · Blocked · TooLarge · Unsupported
@@ -30,7 +34,7 @@ from types import MappingProxyType
 from typing import ClassVar
 
 MAX_ERROR_CHARS = 500
-_CREDENTIALS = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)[^/\s@]*@")
+_CREDENTIALS = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)[^/\s?#]*@")
 _SECRET_QUERY = re.compile(
     r"(?i)(?P<name>[?&;](?:[\w-]*(?:token|key|secret|password|signature|sig|credential))=)[^&\s]*"
 )

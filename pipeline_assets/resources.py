@@ -1,7 +1,8 @@
 """Everything that stages are given of the outside: adapters, each made when it is needed."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -20,7 +21,7 @@ from pipeline_assets.adapters.leases import Leases
 from pipeline_assets.adapters.state import State
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.sizes import BatchSizes
-from pipeline_assets.settings import Settings
+from pipeline_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from pipeline_assets.search.index import SearchIndex
@@ -34,7 +35,7 @@ def utc_now() -> datetime:
 
 
 @lru_cache(maxsize=4)
-def _model(name: str, device: str, setting: str) -> ClipModel:
+def load_model(name: str, device: str, setting: str) -> ClipModel:
     """A model is loaded once for the life of the process, however many hours it works on."""
     return load_clip(name, device, setting=setting)
 
@@ -112,7 +113,7 @@ class Resources:
         """The primary model, on the accelerator."""
         name = self.settings.primary_model
         return Features(
-            model=lambda: _model(name, self.accelerator.device(), PRIMARY),
+            model=lambda: load_model(name, self.accelerator.device(), PRIMARY),
             producer=self._producer(name, PRIMARY),
             cache=ResultCache(self.state),
             run=self.accelerator.run,
@@ -123,7 +124,7 @@ class Resources:
         """The fallback model, always on the CPU."""
         name = self.settings.fallback_model
         return Features(
-            model=lambda: _model(name, "cpu", FALLBACK),
+            model=lambda: load_model(name, "cpu", FALLBACK),
             producer=self._producer(name, FALLBACK),
             cache=ResultCache(self.state),
         )
@@ -140,10 +141,6 @@ class Resources:
 
         return SearchIndex(self.data / "search")
 
-    def with_settings(self, settings: Settings) -> "Resources":
-        """The same clock over other settings."""
-        return replace(self, settings=settings)
-
     def close(self) -> None:
         """Close what was opened."""
         for name in ("fetcher", "state"):
@@ -157,9 +154,19 @@ class Resources:
         fact = f"clip:{name}:{files}"
         known = self.state.fact(fact)
         if known is None:
-            known = _model(name, "cpu", setting).id
+            known = load_model(name, "cpu", setting).id
             self.state.remember(fact, known)
         return str(known)
+
+
+@contextmanager
+def opened(settings: Settings | None = None) -> Iterator[Resources]:
+    """The resources of the settings, by default the environment's, closed at the end."""
+    resources = Resources(settings or load_settings())
+    try:
+        yield resources
+    finally:
+        resources.close()
 
 
 def _signature(name: str) -> str:

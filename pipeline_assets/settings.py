@@ -4,8 +4,6 @@ One frozen object, validated when it is built; each error names the field, the v
 allowed. Nothing else in the package reads the environment.
 """
 
-import ipaddress
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,11 +17,11 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from pipeline_assets.adapters.addresses import parse_allow
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.sample.drawing import SAMPLE_LABELS
 
 ENV_PREFIX = "PIPELINE_"
-HOST = re.compile(r"^[a-z0-9_-]+(\.[a-z0-9_-]+)*$", re.IGNORECASE)
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 
@@ -38,6 +36,9 @@ class Settings(BaseSettings):
     data: Path = Field(Path("data"), description="the data root, a folder")
     state_url: str = Field(
         "", description="SQLAlchemy URL of the state database; empty: SQLite under the data root"
+    )
+    dagster_storage_url: str = Field(
+        "", description="PostgreSQL URL of Dagster's storage; empty: SQLite under the data root"
     )
     feed: str = Field("", description="the feed of items: a CSV, JSONL or Parquet file")
     start: datetime = Field(
@@ -87,8 +88,10 @@ class Settings(BaseSettings):
     @field_validator("fetch_allow")
     @classmethod
     def _allow(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for entry in value:
-            _check_allow_entry(entry)
+        try:
+            parse_allow(value)
+        except SettingsError as error:
+            raise ValueError(str(error)) from None
         return value
 
     @field_validator("start")
@@ -109,19 +112,6 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """The SQLAlchemy URL of the state database."""
         return self.state_url or f"sqlite:///{(self.data / 'state.db').absolute()}"
-
-
-def _check_allow_entry(entry: str) -> None:
-    host, _, port = entry.rpartition(":") if entry.count(":") == 1 else (entry, "", "")
-    if port and not (port.isdigit() and 0 < int(port) < 65536):
-        raise ValueError(f"{entry!r} has no valid port (1 to 65535)")
-    try:
-        ipaddress.ip_network(host.strip("[]"), strict=False)
-    except ValueError:
-        if not HOST.match(host):
-            raise ValueError(
-                f"{entry!r} is neither a host, a host:port nor a network such as 10.0.0.0/8"
-            ) from None
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -137,19 +137,23 @@ def parse_allow(entry: str) -> AllowEntry:
         raise SettingsError(_SETTING, entry, "the port is 1 to 65535")
     number = None if port is None else int(port)
     host = canonical_host(host)
+    network = _network(host)
+    if network is None and not is_host(host):
+        raise SettingsError(_SETTING, entry, "a host, a host:port or a network such as 10.0.0.0/8")
+    return AllowEntry(None if network else host, network, number)
+
+
+def _network(text: str) -> IPv4Network | IPv6Network | None:
     try:
-        return AllowEntry(None, ip_network(host, strict=False), number)
+        return None if "%" in text else ip_network(text, strict=False)
     except ValueError:
-        if not is_host(host):
-            allowed = "a host, a host:port or a network such as 10.0.0.0/8"
-            raise SettingsError(_SETTING, entry, allowed) from None
-        return AllowEntry(host, None, number)
+        return None
 
 
 def _split_port(entry: str) -> tuple[str, str | None]:
     if entry.startswith("["):
-        host, _, rest = entry[1:].partition("]")
-        return host, rest.removeprefix(":") if rest else None
+        host, closed, rest = entry[1:].partition("]")
+        return host if closed else entry, rest.removeprefix(":") if rest else None
     if entry.count(":") == 1:
         host, _, port = entry.partition(":")
         return host, port

@@ -12,11 +12,11 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import pyarrow as pa
 
 from pipeline_assets.adapters.checkpoints import Checkpoints
+from pipeline_assets.adapters.history import keep_calls
 from pipeline_assets.adapters.inputs import read_ids, read_works, row_ids
 from pipeline_assets.core.chain import Environment, RungStats, climb
 from pipeline_assets.core.contract import check_contract
@@ -112,6 +112,14 @@ def materialize(
                 _publish(order, shards, resources, checkpoints)
             checkpoints.clear()
             report.published = True
+        keep_calls(
+            resources.tables,
+            order.stage.name,
+            order.hour,
+            order.run_id,
+            resources.clock(),
+            report.rungs,
+        )
     report.seconds = time.monotonic() - started
     return report
 
@@ -254,8 +262,3 @@ def _checkpoint(stage: Stage, checkpoints: Checkpoints, rows: Sequence[Row]) -> 
 def _batches(planned: Sequence[Planned], size: int) -> Iterator[Sequence[Planned]]:
     for start in range(0, len(planned), size):
         yield planned[start : start + size]
-
-
-def now_as_run_id(now: datetime) -> str:
-    """A run id for work that no orchestrator started."""
-    return f"local-{now:%Y%m%dT%H%M%S}"

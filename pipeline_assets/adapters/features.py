@@ -79,15 +79,19 @@ class Features:
             found.update(zip(missing, vectors, strict=True))
         return [found[text] for text in texts]
 
-    def label_vectors(self, prompts: Sequence[str]) -> Vector:
-        """The vectors of label prompts: [labels, dim]. Not counted: every batch asks for them."""
-        keys = {text: self._key("text", digest(text)) for text in prompts}
+    def query_vectors(self, texts: Sequence[str]) -> Vector:
+        """The vectors of a few short texts, labels or a query: [texts, dim].
+
+        Not counted, since every batch asks for its labels, and not held back by a fault of the
+        accelerator that was asked for.
+        """
+        keys = {text: self._key("text", digest(text)) for text in texts}
         found = self._kept(keys)
         if len(found) < len(keys):
             vectors = self.model().encode_texts(list(keys))
             found = dict(zip(keys, vectors, strict=True))
             self._keep({keys[text]: vector for text, vector in found.items()})
-        return np.stack([found[text] for text in prompts])
+        return np.stack([found[text] for text in texts])
 
     def probabilities(self, picture: Vector, prompts: Vector) -> Vector:
         """The share of each prompt for a picture: softmax of the scaled cosines, [labels]."""

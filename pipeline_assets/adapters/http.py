@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
 from weakref import WeakValueDictionary
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type, stop_after_attempt
-
 from pipeline_assets.adapters.addresses import AddressRules, host_of, shown
-from pipeline_assets.errors import NotFound, RowError, Timeout, TransientError, classify
+from pipeline_assets.adapters.backoff import transient_retries
+from pipeline_assets.errors import NotFound, RowError, Timeout, classify
 
 if TYPE_CHECKING:
     from pipeline_assets.adapters.http_request import Answer, Requests, Resolve
@@ -22,8 +21,6 @@ T = TypeVar("T")
 S_co = TypeVar("S_co", covariant=True)
 
 PER_HOST: Final = 8  # requests in flight to one host: what a browser of the same user would do
-MAX_TRIES: Final = 3
-FIRST_BACKOFF_S: Final = 0.5  # doubled for each further try; the wait is drawn from 0 to that
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +158,19 @@ class HttpFetcher:
         self, urls: Sequence[str], store: Callable[[bytes], T]
     ) -> list[Fetched[T] | RowError]:
         self._opened()  # here, so that no resource's deadline pays for it
-        tasks = {url: asyncio.create_task(self._fetch(url, store)) for url in dict.fromkeys(urls)}
+
+        def store_or_end(body: bytes) -> T:
+            try:
+                return store(body)
+            except BaseException:
+                # At once, or bodies that are complete by now would still be handed over.
+                for task in set(tasks.values()) - {asyncio.current_task()}:
+                    task.cancel()
+                raise
+
+        tasks = {
+            url: asyncio.create_task(self._fetch(url, store_or_end)) for url in dict.fromkeys(urls)
+        }
         try:
             await asyncio.gather(*tasks.values())
         finally:
@@ -199,27 +208,11 @@ class HttpFetcher:
             return classify(error, shown(url))
 
     async def _retried(self, url: str) -> "Answer":
-        deadline = self._seams.clock() + self._timeout_s
-        retrying = AsyncRetrying(
-            sleep=self._seams.sleep,
-            retry=retry_if_exception_type(TransientError),
-            wait=self._wait_s,
-            stop=lambda state: self._ends(state, deadline),
-            reraise=True,
+        seams = self._seams
+        retries = transient_retries(
+            self._timeout_s, sleep=seams.sleep, clock=seams.clock, jitter=seams.jitter
         )
-        return await retrying(self._opened().get, url)
-
-    def _wait_s(self, state: RetryCallState) -> float:
-        """Full jitter on an exponential, after whatever the server asked for."""
-        error = state.outcome.exception() if state.outcome is not None else None
-        asked = error.retry_after if isinstance(error, RowError) else None
-        drawn = self._seams.jitter(0.0, FIRST_BACKOFF_S * 2 ** (state.attempt_number - 1))
-        return drawn + (asked.total_seconds() if asked is not None else 0.0)
-
-    def _ends(self, state: RetryCallState, deadline: float) -> bool:
-        """Whether to give the error back: the tries are used up, or the wait would outlast us."""
-        too_late = self._seams.clock() + state.upcoming_sleep >= deadline
-        return too_late or stop_after_attempt(MAX_TRIES)(state)
+        return await retries(self._opened().get, url)
 
 
 def _bare(error: RowError) -> RowError:

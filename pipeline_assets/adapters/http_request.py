@@ -8,8 +8,7 @@ import socket
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
+from datetime import timedelta
 from functools import partial
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final
@@ -20,6 +19,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from pipeline_assets.adapters.addresses import AddressRules, canonical_host, is_host, shown
+from pipeline_assets.adapters.backoff import parse_retry_after
 from pipeline_assets.errors import (
     Blocked,
     InvalidInput,
@@ -36,7 +36,6 @@ Resolve = Callable[[str], Sequence[str]]
 
 USER_AGENT: Final = f"pipeline-assets/{version('pipeline-assets')}"
 MAX_REDIRECTS: Final = 5
-MAX_RETRY_AFTER: Final = timedelta(days=7)  # nobody means more, and timedelta itself has an end
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 # The name under which the running task connects: a socket knows only its address, and an allowed
@@ -86,6 +85,7 @@ class Requests:
             headers={"User-Agent": USER_AGENT},
             timeout=aiohttp.ClientTimeout(total=None),  # the fetcher's deadline is the only one
             trust_env=False,
+            middlewares=(_connection_errors,),
         )
 
     async def close(self) -> None:
@@ -168,7 +168,7 @@ def _target(text: str, asked: str, base: URL | None = None) -> URL:
 
 async def _answer(response: aiohttp.ClientResponse, what: str, max_bytes: int) -> Answer:
     if not 200 <= response.status < 300:
-        raise from_http_status(response.status, what, retry_after=_retry_after(response))
+        raise from_http_status(response.status, what, retry_after=_asked_wait(response))
     body = await _body(response, what, max_bytes)
     if not body:
         raise InvalidInput(f"{what}: the server answered {response.status} with an empty body")
@@ -202,33 +202,18 @@ def _header(response: aiohttp.ClientResponse, name: str) -> str | None:
     return None if value is None else value.encode("utf-8", "replace").decode("utf-8")
 
 
-def _retry_after(response: aiohttp.ClientResponse) -> timedelta | None:
+def _asked_wait(response: aiohttp.ClientResponse) -> timedelta | None:
     return parse_retry_after(response.headers.get("Retry-After"), response.headers.get("Date"))
 
 
-def parse_retry_after(value: str | None, date: str | None) -> timedelta | None:
-    """The wait that the header `Retry-After` asks for, 0 to 7 days; None where it cannot be read.
-
-    A time is measured from the server's own `Date`, so that its clock may be wrong; failing that,
-    from now.
-    """
-    text = (value or "").strip()
-    if text.isascii() and text.isdigit():
-        return timedelta(seconds=min(float(text), MAX_RETRY_AFTER.total_seconds()))
-    due = _http_time(text)
-    if due is None:
-        return None
-    return min(
-        max(due - (_http_time(date or "") or datetime.now(UTC)), timedelta()), MAX_RETRY_AFTER
-    )
-
-
-def _http_time(text: str) -> datetime | None:
+async def _connection_errors(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Translate here, inside aiohttp: it would repeat a GET on its own, unseen by our tries."""
     try:
-        time = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    return time.replace(tzinfo=UTC) if time.tzinfo is None else time
+        return await handler(request)
+    except (aiohttp.ClientError, OSError) as error:
+        raise _translated(error, shown(str(request.url))) from None
 
 
 def _translated(error: aiohttp.ClientError | OSError, what: str) -> RowError:

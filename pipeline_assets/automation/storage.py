@@ -39,7 +39,7 @@ def storage_url(settings: Settings) -> str:
 
     Raises `SettingsError` for any other database.
     """
-    url: str = getattr(settings, URL_FIELD, "")
+    url = settings.dagster_storage_url
     if not url:
         return ""
     try:

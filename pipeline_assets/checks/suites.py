@@ -74,7 +74,10 @@ Suite = Callable[[Vocabulary], Sequence[Any]]
 
 
 def rule(text: str, number: str = "", measure: Measure = Measure.VALUE) -> dict[str, str]:
-    """The `meta` of an expectation: its rule in words, and the name of its number, if any."""
+    """The `meta` of an expectation: its rule in words, and the name of its number, if any.
+
+    No two expectations of a suite have the same rule.
+    """
     return {"rule": text, "number": number, "measure": measure}
 
 
@@ -110,10 +113,12 @@ def _evaluate(
         "include_unexpected_rows": rows,
     }
     suite = library.gx.ExpectationSuite(name=name, expectations=list(expectations))
-    results: Sequence[Any] = batch.validate(suite, result_format=form).results
+    results = batch.validate(suite, result_format=form).results
     for result in results:
         _raise_if_broken(name, result)
-    return results
+    # They come grouped by column; the rules tell them apart.
+    place = {expectation.meta["rule"]: n for n, expectation in enumerate(expectations)}
+    return sorted(results, key=lambda result: place[result.expectation_config.meta["rule"]])
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,13 @@ def write_frame(folder: Path, architecture: Architecture) -> None:
     (folder / MERGES_FILE).write_bytes(_cut_merges())
 
 
+def read_weights(folder: Path, model: "nn.Module") -> None:
+    """Load a folder's weights into a model of the same architecture."""
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    model.load_state_dict(load_file(folder / WEIGHTS_FILE))
+
+
 def write_weights(folder: Path, model: "nn.Module") -> None:
     """Write the weights in half precision: the accuracy does not change, the size halves."""
     from safetensors.torch import save  # noqa: PLC0415

@@ -26,9 +26,21 @@ _STD: Final = 63.75
 _WARM_UP_STEPS: Final = 60
 _WEIGHT_DECAY: Final = 0.1
 _MAX_LOG_SCALE: Final = math.log(100)  # CLIP's own limit: beyond it training becomes unstable
-_RECOLOURED_SHARE: Final = 0.35
 _IGNORED_LOGIT: Final = -1e4
 _REPORT_EVERY: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A pass of the optimiser with a rate of its own.
+
+    In `recoloured_share` of the pictures the colour channels are swapped. Without that, a colour
+    that training never showed on a shirt counts as evidence against a shirt.
+    """
+
+    epochs: int
+    learning_rate: float
+    recoloured_share: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,67 +49,75 @@ class Plan:
 
     architecture: checkpoint.Architecture
     drawings: int
-    epochs: int
+    phases: tuple[Phase, ...]
     batch: int = 256
-    learning_rate: float = 1.5e-3
     seed: int = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What training cost."""
+    """What training took: trainable numbers, pictures, optimiser steps, wall-clock seconds."""
 
     parameters: int
     drawings: int
-    epochs: int
     steps: int
     training_seconds: float
 
 
 # The fallback is narrower and sees fewer drawings on purpose: falling back must cost something.
 PLANS: Final = {
-    "primary": Plan(checkpoint.Architecture(128, 16, 128, 4, 3), drawings=24_000, epochs=12),
+    "primary": Plan(
+        checkpoint.Architecture(128, 16, 128, 4, 3),
+        drawings=24_000,
+        phases=(Phase(12, 1.5e-3, 0.0), Phase(2, 6e-4, 0.35)),
+    ),
     "fallback": Plan(
-        checkpoint.Architecture(64, 8, 64, 2, 1), drawings=12_000, epochs=16, learning_rate=2e-3
+        checkpoint.Architecture(64, 8, 64, 2, 1), drawings=12_000, phases=(Phase(16, 2e-3, 0.35),)
     ),
 }
 
 
-def train(plan: Plan, out: Path, cache: Path) -> Trained:
-    """Train one checkpoint into the folder `out`; drawings are kept in the folder `cache`."""
+def train(plan: Plan, out: Path, cache: Path, start_from: Path | None = None) -> Trained:
+    """Train one checkpoint into the folder `out`; drawings are kept in the folder `cache`.
+
+    With `start_from`, a checkpoint of the same architecture, only the last phase is run.
+    """
     subjects = dataset.training_subjects(plan.drawings, plan.seed)
     kept = cache / f"drawings-{plan.drawings}-{plan.seed}.npy"
     images = torch.from_numpy(dataset.cached_pictures(subjects, kept))
     torch.manual_seed(plan.seed)
     checkpoint.write_frame(out, plan.architecture)
     model = checkpoint.build(plan.architecture).to(memory_format=torch.channels_last)
+    if start_from is not None:
+        checkpoint.read_weights(start_from, model)
+    phases = plan.phases if start_from is None else plan.phases[-1:]
     start = time.perf_counter()
-    steps = _fit(model, plan, subjects, images, out)
+    steps = sum(_fit(model, plan, phase, _Drawn(subjects, images), out) for phase in phases)
     seconds = round(time.perf_counter() - start, 1)
     checkpoint.write_weights(out, model)
     count = sum(p.numel() for p in model.parameters())
-    return Trained(count, plan.drawings, plan.epochs, steps, seconds)
+    return Trained(count, plan.drawings, steps, seconds)
 
 
-def _fit(
-    model: torch.nn.Module, plan: Plan, subjects: list[Subject], images: torch.Tensor, out: Path
-) -> int:
-    """Run the optimiser over all epochs and give the number of steps."""
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """Subjects and their pictures, [n, side, side, 3] bytes."""
+
+    subjects: list[Subject]
+    images: torch.Tensor
+
+
+def _fit(model: torch.nn.Module, plan: Plan, phase: Phase, drawn: _Drawn, out: Path) -> int:
+    """Run the optimiser over the epochs of a phase and give the number of steps."""
     tokenize = checkpoint.tokenizer(out)
-    total = plan.epochs * (plan.drawings // plan.batch)
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
-    groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": _WEIGHT_DECAY},
-        {"params": others},
-    ]
-    optimiser = torch.optim.AdamW(groups, lr=plan.learning_rate, weight_decay=0.0)
+    total = phase.epochs * (plan.drawings // plan.batch)
+    optimiser = torch.optim.AdamW(_groups(model), lr=phase.learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, total))
-    rng = Random(f"recolour/{plan.seed}")  # noqa: S311 - repeatable on purpose
+    rng = Random(f"{plan.seed}/{phase}")  # noqa: S311 - training order is no secret
     model.train()
-    for step, (indices, claims) in enumerate(_batches(plan, subjects)):
-        shown = [subjects[i] for i in indices]
-        pixels, recoloured = _recoloured(_pixels(images[indices]), rng)
+    for step, (indices, claims) in enumerate(_batches(plan, phase, drawn.subjects, rng)):
+        shown = [drawn.subjects[i] for i in indices]
+        pixels, recoloured = _recoloured(_pixels(drawn.images[indices]), phase, rng)
         with torch.autocast("cpu", torch.bfloat16):
             tokens = tokenize([claim.text for claim in claims])
             loss = _loss(model, pixels, tokens, _matches(shown, claims, recoloured))
@@ -112,17 +132,25 @@ def _fit(
     return total
 
 
+def _groups(model: torch.nn.Module) -> list[dict[str, Any]]:
+    """Exempt biases, norms and the scale from weight decay."""
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    others = [p for p in model.parameters() if p.ndim < 2]
+    return [{"params": decayed, "weight_decay": _WEIGHT_DECAY}, {"params": others}]
+
+
 def _rate(step: int, total: int) -> float:
     if step < _WARM_UP_STEPS:
         return (step + 1) / _WARM_UP_STEPS
     return 0.5 * (1 + math.cos(math.pi * step / total))
 
 
-def _batches(plan: Plan, subjects: list[Subject]) -> Iterator[tuple[list[int], list[Caption]]]:
+def _batches(
+    plan: Plan, phase: Phase, subjects: list[Subject], rng: Random
+) -> Iterator[tuple[list[int], list[Caption]]]:
     """Give indices of pictures and the distinct captions written for them."""
-    rng = Random(plan.seed)  # noqa: S311 - training order is no secret
     order = list(range(len(subjects)))
-    for _ in range(plan.epochs):
+    for _ in range(phase.epochs):
         rng.shuffle(order)
         for start in range(0, len(order) - plan.batch + 1, plan.batch):
             indices = order[start : start + plan.batch]
@@ -135,13 +163,12 @@ def _pixels(images: torch.Tensor) -> torch.Tensor:
     return scaled.contiguous(memory_format=torch.channels_last)
 
 
-def _recoloured(pixels: torch.Tensor, rng: Random) -> tuple[torch.Tensor, torch.Tensor]:
-    """Swap the colour channels of some pictures, and say which, [pictures].
-
-    Else a colour that training never showed on a shirt would count as evidence against a shirt.
-    """
+def _recoloured(
+    pixels: torch.Tensor, phase: Phase, rng: Random
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Swap the colour channels of some pictures, and say which, [pictures]."""
     orders = list(permutations(range(3)))[1:]
-    chosen = [rng.random() < _RECOLOURED_SHARE for _ in range(len(pixels))]
+    chosen = [rng.random() < phase.recoloured_share for _ in range(len(pixels))]
     for i in (i for i, swap in enumerate(chosen) if swap):
         pixels[i] = pixels[i, rng.choice(orders)]
     return pixels, torch.tensor(chosen)
@@ -187,10 +214,11 @@ def main() -> None:
     parser.add_argument("name", choices=sorted(PLANS))
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()))
+    parser.add_argument("--start-from", type=Path, help="run only the last phase, from this folder")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    trained = train(PLANS[arguments.name], arguments.out, arguments.cache)
+    trained = train(PLANS[arguments.name], arguments.out, arguments.cache, arguments.start_from)
     print(trained, flush=True)
     metrics = asdict(trained) | asdict(measure(arguments.out))
     (arguments.out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")

@@ -49,7 +49,7 @@ def rules(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
 def _zero_shot(resources: Resources, features: Features, works: Sequence[Work]) -> list[Outcome]:
     labels = resources.settings.labels
     pictures = picture_vectors(resources, features, works)
-    prompts = features.label_vectors([PROMPT.format(label=label) for label in labels])
+    prompts = features.query_vectors([PROMPT.format(label=label) for label in labels])
     return [
         vector if isinstance(vector, RowError) else _best(labels, vector, prompts, features)
         for vector in pictures

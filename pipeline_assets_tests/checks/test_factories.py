@@ -152,13 +152,13 @@ def test_a_run_over_a_range_judges_each_partition(instance: dg.DagsterInstance) 
     assert check.metadata["rows"].value == sum(table.num_rows for table in TABLES.values())
 
 
-def test_a_run_without_a_partition_is_refused() -> None:
+def test_a_run_without_a_partition_is_refused(instance: dg.DagsterInstance) -> None:
     """No empty verdict is given for a table that nobody named."""
     with pytest.raises(dg.Failure, match="start it with a partition key"):
         dg.materialize(
             [labels, STRUCTURE],
             selection=dg.AssetSelection.checks(STRUCTURE),
-            instance=dg.DagsterInstance.ephemeral(),
+            instance=instance,
         )
 
 

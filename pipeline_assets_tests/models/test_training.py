@@ -9,10 +9,11 @@ from pipeline_assets.adapters.clip import load_clip
 from pipeline_assets.models import dataset
 from pipeline_assets.models.captions import Caption, caption, is_true_of
 from pipeline_assets.models.checkpoint import Architecture
-from pipeline_assets.models.train import Plan, train
+from pipeline_assets.models.train import Phase, Plan, train
 from pipeline_assets.sample.drawing import COLOURS, SAMPLE_LABELS, Subject
 
-TINY = Plan(Architecture(16, 2, 16, 2, 1), drawings=32, epochs=1, batch=16)
+PHASES = (Phase(1, 1e-3, 0.0), Phase(2, 1e-3, 0.5))
+TINY = Plan(Architecture(16, 2, 16, 2, 1), drawings=32, phases=PHASES, batch=16)
 
 
 def test_held_out_drawings_are_never_trained_on() -> None:
@@ -59,9 +60,10 @@ def test_a_caption_is_true_where_its_claims_hold(claim: Caption, holds: bool) ->
 
 
 def test_training_writes_a_folder_that_loads(tmp_path: Path) -> None:
-    """The whole way on 32 drawings, of which two steps learn nothing much."""
+    """The whole way on 32 drawings, from which a few steps learn nothing much."""
     trained = train(TINY, tmp_path / "tiny", tmp_path)
-    assert (trained.steps, trained.drawings) == (2, 32)
+    assert (trained.steps, trained.drawings) == (6, 32)
+    assert train(TINY, tmp_path / "more", tmp_path, start_from=tmp_path / "tiny").steps == 4
     model = load_clip(f"local-dir:{tmp_path / 'tiny'}", "cpu", setting="--out")
     assert model.dim == 16
     assert model.encode_texts(["a red shirt"]).shape == (1, 16)

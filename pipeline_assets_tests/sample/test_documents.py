@@ -56,12 +56,5 @@ def test_a_long_pdf_has_several_pages_and_loses_nothing() -> None:
 
 def test_special_characters_survive_the_pdf() -> None:
     r"""Brackets and backslashes have a meaning in PDF; accents are in Latin-1."""
-    assert _pdf_text(pdf("A (b) \\ c", ["né à Zürich"])).split() == [
-        "A",
-        "(b)",
-        "\\",
-        "c",
-        "né",
-        "à",
-        "Zürich",
-    ]
+    text = _pdf_text(pdf("A (b) \\ c", ["né à Zürich"]))
+    assert " ".join(text.split()) == "A (b) \\ c né à Zürich"

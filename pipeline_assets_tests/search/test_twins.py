@@ -39,10 +39,10 @@ def test_a_degraded_twin_alone_in_its_space_does_not_pass_the_good_one(
     index: SearchIndex, mode: Mode
 ) -> None:
     """Though it is first among one, and the good one past the end of its lists."""
-    same: dict[str, Any] = {"name": "red mug", "description": "a mug", "image_url": "http://s/1"}
-    good = pictured("good", "red green", label="mug", quality=1.0, **same)
+    same: dict[str, Any] = {"name": "red mug", "image_url": "http://shop/mug"}
+    good = pictured("good", "red green", label="mug", text="It holds tea. " * 3, **same)
     bad = pictured("bad", "red", space="clip-b", label="red", quality=0.72, **same)
-    crowd = [pictured(f"a-{n:03}", "red", name="red pot", quality=0.5) for n in range(CROWD)]
+    crowd = [pictured(f"a-{n:03}", "red", name="red pot", quality=0.3) for n in range(CROWD)]
     index.replace_hour(HOUR, table(good, bad, *crowd))
     assert order(index, mode)[:2] == ["good", "bad"]
 

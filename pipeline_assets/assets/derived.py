@@ -1,0 +1,96 @@
+"""The assets that are derived from an hour's stage tables."""
+
+from collections.abc import Callable
+
+import dagster as dg
+import pyarrow as pa
+
+from pipeline_assets.assets.shown import as_metadata, table_metadata
+from pipeline_assets.assets.stages import OWNERS
+from pipeline_assets.derived import ENRICHED, Derived, derive
+from pipeline_assets.drift import drift
+from pipeline_assets.resources import Resources, opened
+
+Make = Callable[[Resources, str], pa.Table]
+"""(resources, hour) → the hour's table."""
+
+
+def derived_asset(table: Derived, hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset of a derived table."""
+
+    def make(resources: Resources, hour: str) -> pa.Table:
+        return derive(resources.tables, table, hour, resources.settings.quality_threshold)
+
+    return _asset(table.name, table.description, "monitoring", make, hours)
+
+
+def drift_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset of the drift table."""
+    return _asset(
+        "drift",
+        "How far an hour's items are from those of the day before it, by feature.",
+        "monitoring",
+        lambda resources, hour: drift(resources.tables, hour),
+        hours,
+    )
+
+
+def search_index_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+    """The search index: an hour that is built or healed again replaces just its own entries."""
+
+    @dg.asset(
+        name="search_index",
+        description="Keyword and vector index over the current items.",
+        deps=[ENRICHED],
+        partitions_def=hours,
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
+        group_name="search",
+        owners=OWNERS,
+        kinds={"sqlite", "faiss"},
+    )
+    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        hour = context.partition_key
+        with opened() as resources:
+            indexed = resources.search.replace_hour(hour, resources.tables.read(ENRICHED, hour))
+            current = resources.search.count()
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": current,
+                "items_of_this_hour": indexed.items,
+                "vectors_of_this_hour": indexed.vectors,
+                "seconds": indexed.seconds,
+            }
+        )
+
+    return asset
+
+
+def _asset(
+    name: str,
+    description: str,
+    group: str,
+    make: Make,
+    hours: dg.HourlyPartitionsDefinition,
+) -> dg.AssetsDefinition:
+    @dg.asset(
+        name=name,
+        description=description,
+        deps=[ENRICHED],
+        partitions_def=hours,
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
+        group_name=group,
+        owners=OWNERS,
+        kinds={"parquet", "duckdb"},
+    )
+    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        hour = context.partition_key
+        with opened() as resources:
+            table = make(resources, hour)
+            with (
+                resources.leases.acquire(f"{name}/{hour}") as lease,
+                lease.publishing(),
+            ):
+                resources.tables.write(name, hour, table)
+        return dg.MaterializeResult(metadata=as_metadata(table_metadata(table)))
+
+    return asset

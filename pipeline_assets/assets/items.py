@@ -1,0 +1,81 @@
+"""The assets at the feed's end: the items of an hour, and the rows that belong to none."""
+
+import dagster as dg
+
+from pipeline_assets.assets.shown import (
+    as_metadata,
+    column_schema,
+    stage_metadata,
+    table_metadata,
+)
+from pipeline_assets.assets.stages import OWNERS
+from pipeline_assets.resources import opened
+from pipeline_assets.stages.items import (
+    ITEMS,
+    REJECTS,
+    REJECTS_SCHEMA,
+    SCHEMA,
+    feed_rejects,
+    materialize_items,
+)
+
+WHOLE = "all"
+"""The one partition of a table that has none: `hour=all`."""
+
+
+def items_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+    """The feed's rows, by hour."""
+
+    @dg.asset(
+        name=ITEMS,
+        description="The feed's rows of an hour; a bad row is here too, failed, with its reason.",
+        partitions_def=hours,
+        backfill_policy=dg.BackfillPolicy.multi_run(1),
+        group_name="ingest",
+        owners=OWNERS,
+        kinds={"parquet"},
+        metadata=column_schema(SCHEMA),
+    )
+    def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        hour = context.partition_key
+        with opened() as resources:
+            report = materialize_items(resources, hour, context.run_id)
+            table = resources.tables.read(ITEMS, hour)
+            threshold = resources.settings.quality_threshold
+        if report.unknown_columns:
+            context.log.warning(
+                "the feed has columns that are not used: %s", ", ".join(report.unknown_columns)
+            )
+        return dg.MaterializeResult(
+            metadata=as_metadata(
+                {
+                    **stage_metadata(table, threshold),
+                    "new_or_changed": report.new_or_changed,
+                    "duplicates": report.duplicates,
+                    "kept_from_before": report.kept_from_before,
+                    "unknown_columns": ", ".join(report.unknown_columns) or None,
+                }
+            )
+        )
+
+    return asset
+
+
+def feed_rejects_asset() -> dg.AssetsDefinition:
+    """The feed's rows that are in no hour."""
+
+    @dg.asset(
+        name=REJECTS,
+        description="Feed rows that are in no hour's items, by line, each with its reason.",
+        group_name="ingest",
+        owners=OWNERS,
+        kinds={"parquet"},
+        metadata=column_schema(REJECTS_SCHEMA),
+    )
+    def asset() -> dg.MaterializeResult[None]:
+        with opened() as resources:
+            table = feed_rejects(resources)
+            resources.tables.write(REJECTS, WHOLE, table)
+        return dg.MaterializeResult(metadata=table_metadata(table))
+
+    return asset

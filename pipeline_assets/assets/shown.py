@@ -1,0 +1,108 @@
+"""What a materialization shows: numbers that the UI plots, and a preview."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pipeline_assets.adapters.engine import Report
+from pipeline_assets.core.quality import COMPARED_DIGITS
+from pipeline_assets.core.status import Status
+
+PREVIEW_ROWS = 5
+PREVIEW_CHARS = 60
+
+
+def column_schema(schema: pa.Schema) -> dict[str, Any]:
+    """The columns of a table as definition metadata."""
+    columns = [
+        dg.TableColumn(
+            field.name,
+            str(field.type),
+            constraints=dg.TableColumnConstraints(nullable=field.nullable),
+        )
+        for field in schema
+    ]
+    return {"dagster/column_schema": dg.TableSchema(columns=columns)}
+
+
+def table_metadata(table: pa.Table) -> dict[str, Any]:
+    """Row count and preview of any table."""
+    return {
+        "dagster/row_count": table.num_rows,
+        "preview": dg.MetadataValue.md(preview(table)),
+    }
+
+
+def stage_metadata(table: pa.Table, threshold: float) -> dict[str, Any]:
+    """Row count, status counts, quality numbers and preview of a stage table."""
+    counted = {
+        each["values"]: each["counts"] for each in pc.value_counts(table["status"]).to_pylist()
+    }
+    return {
+        **table_metadata(table),
+        **{f"status_{status}": counted.get(status.value, 0) for status in Status},
+        "fallbacks": table.num_rows - table["fallback_used"].null_count,
+        "retryable": pc.sum(table["retryable"]).as_py() or 0,
+        **quality_numbers(table["quality"], threshold),
+    }
+
+
+def quality_numbers(quality: pa.ChunkedArray, threshold: float) -> dict[str, float]:
+    """Mean, tenth percentile, minimum and share at the threshold; nothing where none is known."""
+    known = pc.round(quality.drop_null(), ndigits=COMPARED_DIGITS)
+    if not len(known):
+        return {}
+    return {
+        "quality_mean": pc.mean(known).as_py(),
+        "quality_p10": pc.quantile(known, q=0.1)[0].as_py(),
+        "quality_min": pc.min(known).as_py(),
+        "quality_at_threshold": pc.mean(pc.greater_equal(known, threshold).cast("float64")).as_py(),
+    }
+
+
+def report_metadata(report: Report) -> dict[str, Any]:
+    """What a run did: rows planned and why, rows left as they were and why, calls of each rung."""
+    return {
+        "rows_planned": sum(report.planned.values()),
+        **{f"planned_{_name(reason)}": count for reason, count in report.planned.items()},
+        **{f"standing_{_name(reason)}": count for reason, count in report.standing.items()},
+        **{f"rung_{name}_rows": stats.rows for name, stats in report.rungs.items()},
+        **{f"rung_{name}_made": stats.made for name, stats in report.rungs.items()},
+        **{f"rung_{name}_calls": stats.calls for name, stats in report.rungs.items()},
+        "recovered_rows": report.recovered_rows,
+        "seconds": report.seconds,
+    }
+
+
+def preview(table: pa.Table) -> str:
+    """The first rows as a Markdown table, long values cut."""
+    head = table.slice(0, PREVIEW_ROWS)
+    lines = [
+        f"| {' | '.join(head.column_names)} |",
+        f"|{' --- |' * head.num_columns}",
+        *(f"| {' | '.join(_cell(value) for value in row.values())} |" for row in head.to_pylist()),
+    ]
+    return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    text = f"{len(value)} values" if isinstance(value, list) else str(value)
+    cut = text if len(text) <= PREVIEW_CHARS else f"{text[: PREVIEW_CHARS - 1]}…"
+    # A preview shows strangers' text: nothing in it may end the cell or start markup.
+    for character in "\\`*_|<>[]":
+        cut = cut.replace(character, f"\\{character}")
+    return " ".join(cut.split())
+
+
+def _name(reason: str) -> str:
+    return reason.replace(" ", "_")
+
+
+def as_metadata(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values without those that are None, which Dagster does not take."""
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,52 @@
+"""The checks of each table: structure for all, quality where it is counted."""
+
+from collections.abc import Callable, Iterator
+
+import dagster as dg
+import pyarrow as pa
+
+from pipeline_assets.checks.factories import quality_check, structure_check
+from pipeline_assets.derived import ENRICHED
+from pipeline_assets.resources import opened
+from pipeline_assets.stages import STAGES
+from pipeline_assets.stages.items import ITEMS, REQUIRED, SCHEMA
+
+
+def table_checks(
+    hours: dg.HourlyPartitionsDefinition, threshold: float
+) -> Iterator[dg.AssetChecksDefinition]:
+    """Structure of every stage table blocks; quality of the enriched items warns."""
+    yield structure_check(
+        "structure",
+        asset_key=ITEMS,
+        read=_reader(ITEMS),
+        key=("item_id",),
+        required=REQUIRED,
+        partitions_def=hours,
+        schema=SCHEMA,
+    )
+    for stage in STAGES:
+        yield structure_check(
+            "structure",
+            asset_key=stage.name,
+            read=_reader(stage.name),
+            key=stage.key_names,
+            required=stage.required,
+            partitions_def=hours,
+            schema=stage.schema,
+        )
+    yield quality_check(
+        "quality",
+        asset_key=ENRICHED,
+        read=_reader(ENRICHED),
+        partitions_def=hours,
+        threshold=threshold,
+    )
+
+
+def _reader(asset: str) -> Callable[[str], pa.Table]:
+    def read(hour: str) -> pa.Table:
+        with opened() as resources:
+            return resources.tables.read(asset, hour)
+
+    return read

@@ -1,0 +1,34 @@
+"""`accelerator status | fail | heal`."""
+
+from dataclasses import asdict
+from typing import Any
+
+from pipeline_assets.adapters.accelerator import Fault, InjectedFault
+from pipeline_assets.resources import Resources
+from pipeline_assets.stages import STAGES
+
+
+def accelerated_rungs() -> tuple[str, ...]:
+    """The breakers that are back when the accelerator is."""
+    return tuple(
+        f"{stage.name}.{rung.name}" for stage in STAGES for rung in stage.rungs if rung.accelerated
+    )
+
+
+def status(resources: Resources) -> dict[str, Any]:
+    """What a look at the accelerator finds."""
+    return asdict(resources.accelerator.health())
+
+
+def fail(resources: Resources, fault: Fault, after_rows: int, fits: int) -> dict[str, Any]:
+    """Inject a fault; it stays until `heal`."""
+    injected = InjectedFault(fault, after_rows=after_rows, fits=fits)
+    resources.accelerator.fail(injected)
+    return asdict(injected)
+
+
+def heal(resources: Resources) -> dict[str, Any]:
+    """Lift the injected fault, and let the waiting breakers probe at once."""
+    resources.accelerator.heal()
+    probing = resources.breakers.probe_again(accelerated_rungs())
+    return {**status(resources), "half_open": probing}

@@ -1,0 +1,66 @@
+"""`quality`: how good the items are, by hour, stage, rung or label."""
+
+from enum import StrEnum
+from typing import Any
+
+import duckdb
+
+from pipeline_assets.core.quality import COMPARED_DIGITS
+from pipeline_assets.derived import ENRICHED
+from pipeline_assets.resources import Resources
+
+
+class By(StrEnum):
+    """What the figures are grouped by."""
+
+    HOUR = "hour"
+    STAGE = "stage"
+    RUNG = "rung"
+    LABEL = "label"
+
+
+_NUMBERS = """
+    count(*) AS "rows",
+    count(*) FILTER (WHERE status = 'ok') AS ok,
+    count(*) FILTER (WHERE fallback_used IS NOT NULL) AS fallbacks,
+    round(avg(quality), $digits) AS mean,
+    round(quantile_cont(quality, 0.1), $digits) AS p10,
+    round(min(quality), $digits) AS lowest,
+    round(count(*) FILTER (WHERE round(quality, $digits) >= $threshold) / count(*), $digits)
+      AS at_threshold
+"""
+_ITEMS = "FROM read_parquet($files, hive_partitioning = true)"
+_ROWS = """
+    FROM (SELECT regexp_extract(filename, '([^/]+)/hour=', 1) AS stage,
+                 coalesce(rung, '(' || status || ')') AS rung, status, fallback_used, quality
+          FROM read_parquet($files, union_by_name = true, filename = true))
+"""
+_QUERIES = {
+    By.HOUR: f"SELECT hour, {_NUMBERS} {_ITEMS} GROUP BY hour ORDER BY hour",
+    By.LABEL: f"""SELECT coalesce(label, '(none)') AS label, {_NUMBERS} {_ITEMS}
+                  GROUP BY ALL ORDER BY "rows" DESC, label""",
+    By.STAGE: f"SELECT stage, {_NUMBERS} {_ROWS} GROUP BY stage ORDER BY stage",
+    By.RUNG: f"SELECT stage, rung, {_NUMBERS} {_ROWS} GROUP BY ALL ORDER BY stage, rung",
+}
+STAGES_WITH_QUALITY = ("fetched", "validated", "extracted_text", "image_labels", "embeddings")
+
+
+def quality(resources: Resources, by: By) -> list[dict[str, Any]]:
+    """Rows, how many are ok, how many by a fallback, and their quality, for each group."""
+    names = (ENRICHED,) if by in (By.HOUR, By.LABEL) else STAGES_WITH_QUALITY
+    files = [
+        str(resources.tables.path(name, hour))
+        for name in names
+        for hour in resources.tables.hours(name)
+    ]
+    if not files:
+        return []
+    bound = {
+        "files": files,
+        "digits": COMPARED_DIGITS,
+        "threshold": resources.settings.quality_threshold,
+    }
+    with duckdb.connect() as connection:
+        found = connection.execute(_QUERIES[by], bound)
+        columns = [column[0] for column in found.description]
+        return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]

@@ -1,0 +1,50 @@
+"""`show ITEM`: everything that is known of one item, stage by stage."""
+
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from pipeline_assets.adapters.tables import Tables
+from pipeline_assets.derived import ENRICHED, STAGE_TABLES
+from pipeline_assets.resources import Resources
+
+LONG = ("embedding",)
+"""Columns of which only the length is shown."""
+
+
+def show(resources: Resources, item: str) -> dict[str, Any] | None:
+    """The item's rows of its newest hour, and the other hours that have it; None if unknown."""
+    hours = [hour for hour in resources.tables.hours("items") if _has(resources.tables, hour, item)]
+    if not hours:
+        return None
+    newest = hours[-1]
+    stages = {
+        name: _rows(resources.tables, name, newest, item)
+        for name in (*STAGE_TABLES, ENRICHED)
+        if resources.tables.exists(name, newest)
+    }
+    enriched = stages.get(ENRICHED) or [{}]
+    return {
+        "item_id": item,
+        "hour": newest,
+        "other_hours": hours[:-1],
+        "quality": enriched[0].get("quality"),
+        "quality_factors": enriched[0].get("quality_factors"),
+        "stages": stages,
+    }
+
+
+def _has(tables: Tables, hour: str, item: str) -> bool:
+    path = tables.path("items", hour)
+    return pq.read_table(path, columns=["item_id"], filters=[("item_id", "=", item)]).num_rows > 0
+
+
+def _rows(tables: Tables, name: str, hour: str, item: str) -> list[dict[str, Any]]:
+    rows = tables.read(name, hour, items=(item, item)).to_pylist()
+    return [{column: _short(column, value) for column, value in row.items()} for row in rows]
+
+
+def _short(column: str, value: Any) -> Any:
+    if column in LONG and value is not None:
+        return f"{len(value)} numbers"
+    return value

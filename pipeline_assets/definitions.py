@@ -1,0 +1,43 @@
+"""What Dagster loads: assets, checks, the hourly job and its schedule.
+
+Imports neither torch nor great_expectations: every code server and every run pays for this.
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from pipeline_assets.assets.derived import derived_asset, drift_asset, search_index_asset
+from pipeline_assets.assets.items import feed_rejects_asset, items_asset
+from pipeline_assets.assets.partitions import hourly
+from pipeline_assets.assets.stages import stage_asset
+from pipeline_assets.automation.hourly import hour_job, hourly_schedule
+from pipeline_assets.checks.tables import table_checks
+from pipeline_assets.derived import DERIVED
+from pipeline_assets.settings import load_settings
+from pipeline_assets.stages import STAGES
+
+
+def _assets(hours: dg.HourlyPartitionsDefinition) -> Iterator[dg.AssetsDefinition]:
+    yield feed_rejects_asset()
+    yield items_asset(hours)
+    yield from (stage_asset(stage, hours) for stage in STAGES)
+    yield search_index_asset(hours)
+    yield from (derived_asset(table, hours) for table in DERIVED)
+    yield drift_asset(hours)
+
+
+def _definitions() -> dg.Definitions:
+    settings = load_settings()
+    hours = hourly(settings)
+    job = hour_job(hours)
+    return dg.Definitions(
+        assets=list(_assets(hours)),
+        asset_checks=list(table_checks(hours, settings.quality_threshold)),
+        jobs=[job],
+        schedules=[hourly_schedule(job)],
+        executor=dg.in_process_executor,
+    )
+
+
+defs = _definitions()

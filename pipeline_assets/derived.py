@@ -1,0 +1,131 @@
+"""Tables that are derived from the stage tables, and so cannot drift from them.
+
+Each is one slice per hour: a query over that hour's Parquet files, in DuckDB.
+"""
+
+from dataclasses import dataclass
+
+import duckdb
+import pyarrow as pa
+
+from pipeline_assets.adapters.history import read_calls
+from pipeline_assets.adapters.tables import Tables
+from pipeline_assets.core.contract import CONTRACT_NAMES, SCHEMA_VERSION, SCHEMA_VERSION_KEY
+from pipeline_assets.core.quality import COMPARED_DIGITS
+
+STAGE_TABLES = ("items", "fetched", "validated", "extracted_text", "image_labels", "embeddings")
+ENRICHED = "enriched_items"
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A derived table: what it holds, and the query that makes an hour of it.
+
+    The query sees `rows`, the bookkeeping columns of all stage tables of the hour with their
+    `stage`; `enriched`, the hour's enriched items; `calls`, what its rung calls came to. `$hour`,
+    `$threshold` and `$digits` are bound.
+    """
+
+    name: str
+    description: str
+    query: str
+
+
+BOOKKEEPING = ("item_id", *CONTRACT_NAMES)
+
+QUALITY_SUMMARY = Derived(
+    "quality_summary",
+    "Rows, quality and improvable rows of an hour, by stage, status, rung and reason.",
+    """
+    SELECT $hour AS hour, stage, status, rung, error_kind,
+           count(*) AS "rows",
+           count(*) FILTER (WHERE retryable) AS improvable,
+           avg(quality) AS quality_mean,
+           min(quality) AS quality_min,
+           quantile_cont(quality, 0.1) AS quality_p10,
+           count(*) FILTER (WHERE round(quality, $digits) >= $threshold) AS at_threshold,
+           sum(cost_usd) AS cost_usd,
+           sum(attempts)::BIGINT AS attempts
+    FROM rows
+    GROUP BY ALL
+    ORDER BY stage, status, rung, error_kind
+    """,
+)
+
+RETRY_QUEUE = Derived(
+    "retry_queue",
+    "Improvable rows of items under the threshold, worst item first, at LOW priority.",
+    """
+    SELECT $hour AS hour, rows.item_id, 'LOW' AS priority, enriched.quality AS item_quality,
+           stage, role, rows.status, rows.rung, rows.error_kind, rows.error, rows.attempts,
+           rows.retry_at, rows.cost_usd, rows.updated_at
+    FROM rows JOIN enriched USING (item_id)
+    WHERE rows.retryable AND stage <> 'enriched_items'
+      AND round(enriched.quality, $digits) < $threshold
+    ORDER BY item_quality, rows.item_id, stage, role
+    """,
+)
+
+DEAD_LETTERS = Derived(
+    "dead_letters",
+    "Rows that trying again cannot help, each with its reason.",
+    """
+    SELECT $hour AS hour, item_id, stage, role, error_kind, error, attempts, cost_usd,
+           updated_at AS last_seen
+    FROM rows
+    WHERE status = 'failed' AND NOT retryable
+    ORDER BY item_id, stage, role
+    """,
+)
+
+RELIABILITY = Derived(
+    "reliability",
+    "Success rates of an hour at three levels: rung call, workflow, business outcome.",
+    """
+    SELECT $hour AS hour, 'task' AS level, stage || '.' || rung AS name,
+           sum("rows")::BIGINT AS attempted, sum(made)::BIGINT AS succeeded,
+           sum(made) / nullif(sum("rows"), 0) AS rate,
+           sum(calls)::BIGINT AS calls, sum(seconds) AS seconds
+    FROM calls GROUP BY ALL
+    UNION ALL
+    SELECT $hour, 'workflow', 'through all stages', count(*),
+           count(*) FILTER (WHERE status = 'ok'),
+           count(*) FILTER (WHERE status = 'ok') / nullif(count(*), 0), NULL, NULL
+    FROM rows WHERE stage = 'enriched_items'
+    UNION ALL
+    SELECT $hour, 'outcome', 'usable: quality at the threshold', count(*),
+           count(*) FILTER (WHERE round(quality, $digits) >= $threshold),
+           count(*) FILTER (WHERE round(quality, $digits) >= $threshold)
+             / nullif(count(*), 0), NULL, NULL
+    FROM rows WHERE stage = 'enriched_items'
+    ORDER BY level, name
+    """,
+)
+
+DERIVED = (QUALITY_SUMMARY, RETRY_QUEUE, DEAD_LETTERS, RELIABILITY)
+
+
+def derive(tables: Tables, table: Derived, hour: str, threshold: float) -> pa.Table:
+    """An hour of a derived table, from the stage tables that there are."""
+    present = [name for name in (*STAGE_TABLES, ENRICHED) if tables.exists(name, hour)]
+    bookkeeping = pa.concat_tables(_bookkeeping(tables, name, hour) for name in present)
+    enriched = tables.read(ENRICHED, hour, ["item_id", "quality"])
+    bound = {"hour": hour, "threshold": threshold, "digits": COMPARED_DIGITS}
+    used = {name: value for name, value in bound.items() if f"${name}" in table.query}
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("rows", bookkeeping)
+        connection.register("enriched", enriched)
+        connection.register("calls", read_calls(tables, hour))
+        made = connection.sql(table.query, params=used).to_arrow_table()
+    return made.replace_schema_metadata({SCHEMA_VERSION_KEY: str(SCHEMA_VERSION).encode()})
+
+
+def _bookkeeping(tables: Tables, name: str, hour: str) -> pa.Table:
+    has_role = "role" in tables.schema(name, hour).names
+    read = tables.read(name, hour, [*BOOKKEEPING, "role"] if has_role else list(BOOKKEEPING))
+    if not has_role:
+        read = read.append_column("role", pa.nulls(read.num_rows, pa.string()))
+    stage = pa.array([name] * read.num_rows, pa.string())
+    ordered = read.select([*BOOKKEEPING, "role"])
+    return ordered.append_column("stage", stage).replace_schema_metadata(None)

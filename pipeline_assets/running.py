@@ -1,0 +1,101 @@
+"""Running an hour through Dagster in this process, as the CLI and the demo do.
+
+With DAGSTER_HOME (or a dagster.yaml in the working directory) the run is in the UI like any other.
+"""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipeline_assets.errors import PipelineError
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+CONFIG = "dagster.yaml"
+
+
+class RunFailed(PipelineError):
+    """A run of an hour ended with a failed step."""
+
+    def __init__(self, hour: str, step: str, reason: str) -> None:
+        self.hour, self.step, self.reason = hour, step, reason
+        super().__init__(
+            f"{step} failed for hour {hour}: {reason}. What was finished before stays; mend the "
+            f"cause and run the hour again."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HourRun:
+    """A finished run of one hour: its id, and each asset's metadata by name."""
+
+    run_id: str
+    hour: str
+    metadata: dict[str, dict[str, Any]]
+    warnings: tuple[str, ...]
+
+
+@contextmanager
+def instance() -> Iterator["dg.DagsterInstance"]:
+    """The Dagster instance of DAGSTER_HOME or of this folder, else one that is forgotten."""
+    import dagster as dg  # noqa: PLC0415 - a second that `--help` must not cost
+
+    if "DAGSTER_HOME" not in os.environ and Path(CONFIG).is_file():
+        os.environ["DAGSTER_HOME"] = str(Path.cwd())
+    kept = "DAGSTER_HOME" in os.environ
+    with dg.DagsterInstance.get() if kept else dg.DagsterInstance.ephemeral() as found:
+        yield found
+
+
+def run_hour(
+    hour: str,
+    kept_in: "dg.DagsterInstance",
+    *,
+    items: Sequence[str] = (),
+    force: bool = False,
+) -> HourRun:
+    """Run the job of a whole hour. Raises `RunFailed` with the first failed step's reason."""
+    from pipeline_assets.definitions import defs  # noqa: PLC0415 - loads Dagster
+    from pipeline_assets.stages import STAGES  # noqa: PLC0415
+
+    logging.getLogger("dagster").setLevel(logging.ERROR)
+    options = {"config": {"items": list(items), "force": force}}
+    result = defs.resolve_job_def("hour").execute_in_process(
+        partition_key=hour,
+        instance=kept_in,
+        raise_on_error=False,
+        run_config={
+            "ops": {stage.name: options for stage in STAGES},
+            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+        },
+    )
+    failed = next((event for event in result.all_node_events if event.is_step_failure), None)
+    if failed is not None:
+        raise RunFailed(hour, failed.step_key or "a step", _reason(failed))
+    return HourRun(result.run_id, hour, dict(_metadata(result)), tuple(_warnings(result)))
+
+
+def _metadata(result: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    for event in result.get_asset_materialization_events():
+        made = event.step_materialization_data.materialization
+        values = {name: value.value for name, value in made.metadata.items()}
+        yield made.asset_key.to_user_string(), values
+
+
+def _warnings(result: Any) -> Iterator[str]:
+    for evaluation in result.get_asset_check_evaluations():
+        if not evaluation.passed:
+            name = f"{evaluation.asset_key.to_user_string()}.{evaluation.check_name}"
+            yield f"{name}: {evaluation.description or 'failed'}"
+
+
+def _reason(event: Any) -> str:
+    error = event.step_failure_data.error
+    while error.cause is not None:
+        error = error.cause
+    return str(error.message).strip().partition(": ")[2] or str(error.message).strip()

@@ -1,0 +1,769 @@
+"""Fetching against a real server on loopback, and against addresses that must not be touched."""
+
+import asyncio
+import gzip
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from pipeline_assets.adapters.backoff import FIRST_BACKOFF_S, parse_retry_after
+from pipeline_assets.adapters.http import (
+    PER_HOST,
+    FakeFetcher,
+    Fetched,
+    Fetcher,
+    HttpFetcher,
+    Seams,
+)
+from pipeline_assets.adapters.http_request import USER_AGENT
+from pipeline_assets.errors import (
+    Blocked,
+    Forbidden,
+    Internal,
+    InvalidInput,
+    Network,
+    NotFound,
+    Overloaded,
+    RateLimited,
+    RowError,
+    SettingsError,
+    StorageError,
+    Timeout,
+    TooLarge,
+)
+
+MAX_BYTES = 100_000
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class FakeTime:
+    """A clock that only its own `sleep` moves, and a jitter that always takes the most."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    async def sleep(self, seconds: float) -> None:
+        """Be `seconds` later at once."""
+        self.slept.append(seconds)
+        self.now += seconds
+
+    def seams(self, names: Mapping[str, list[str]] | None = None) -> Seams:
+        """Everything that is not real; `names` is the whole of the DNS where it is given."""
+        return Seams(
+            sleep=self.sleep,
+            clock=lambda: self.now,
+            jitter=lambda _, most: most,
+            resolve=None if names is None else names.__getitem__,
+        )
+
+
+class Shop:
+    """A server on loopback whose answers tests set by path; it counts and keeps requests."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Handler] = {}
+        self.hits: Counter[str] = Counter()
+        self.requests: list[Mapping[str, str]] = []
+        self.port = 0
+
+    def url(self, path: str) -> str:
+        """The address of `path`."""
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def on(self, path: str, *answers: web.Response | Callable[[], web.Response]) -> str:
+        """Give `answers` in turn, the last for ever; returns the URL."""
+
+        async def handle(_: web.Request) -> web.StreamResponse:
+            answer = answers[min(self.hits[path], len(answers)) - 1]
+            response = answer() if callable(answer) else answer
+            return web.Response(
+                status=response.status, body=response.body, headers=response.headers
+            )
+
+        self.answers[path] = handle
+        return self.url(path)
+
+    async def dispatch(self, request: web.Request) -> web.StreamResponse:
+        """Answer one request."""
+        self.hits[request.path] += 1
+        self.requests.append(dict(request.headers))
+        handler = self.answers.get(request.path)
+        return web.Response(status=404) if handler is None else await handler(request)
+
+
+@contextmanager
+def running_loop() -> Iterator[Callable[[Any], Any]]:
+    """An event loop in a thread; gives a function that runs a coroutine on it."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield lambda coroutine: asyncio.run_coroutine_threadsafe(coroutine, loop).result()
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Shop]:
+    """One server for the module."""
+    shop = Shop()
+
+    async def start() -> web.AppRunner:
+        app = web.Application()
+        app.router.add_route("*", "/{tail:.*}", shop.dispatch)
+        runner = web.AppRunner(app, shutdown_timeout=0)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        shop.port = runner.addresses[0][1]
+        return runner
+
+    with running_loop() as run:
+        runner = run(start())
+        yield shop
+        run(runner.cleanup())
+
+
+@pytest.fixture
+def shop(server: Shop) -> Shop:
+    """The server with nothing on it."""
+    server.answers.clear()
+    server.hits.clear()
+    server.requests.clear()
+    return server
+
+
+@pytest.fixture
+def time() -> FakeTime:
+    """Time that does not pass."""
+    return FakeTime()
+
+
+@pytest.fixture
+def fetcher(shop: Shop, time: FakeTime) -> Iterator[HttpFetcher]:
+    """A fetcher to which the shop is open."""
+    with HttpFetcher(
+        allow=[f"127.0.0.1:{shop.port}"],
+        concurrency=16,
+        timeout_s=20.0,
+        max_bytes=MAX_BYTES,
+        seams=time.seams(),
+    ) as fetcher:
+        yield fetcher
+
+
+@contextmanager
+def raw_server(answer: bytes, *, then: str = "close") -> Iterator[tuple[str, list[bytes]]]:
+    """Answers bytes as they are, then closes, resets or hangs; gives the URL and the requests."""
+    seen: list[bytes] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(answer)
+        if then == "hang":
+            await reader.read()  # until the client gives up
+        if then == "endless":
+            while not writer.is_closing():
+                writer.write(bytes(65536))
+                await writer.drain()
+        if then == "reset":
+            writer.transport.abort()
+        writer.close()
+
+    async def quiet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await handle(reader, writer)
+        except ConnectionError:
+            writer.close()
+
+    async def start() -> asyncio.Server:
+        return await asyncio.start_server(quiet, "127.0.0.1", 0)
+
+    async def stop(server: asyncio.Server) -> None:
+        server.close()
+        await asyncio.sleep(0)
+
+    with running_loop() as run:
+        server = run(start())
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", seen
+        run(stop(server))
+
+
+def fetch(fetcher: Fetcher, url: str) -> Fetched[bytes] | RowError:
+    """The outcome of one URL, with the body stored as it is."""
+    (outcome,) = fetcher.fetch_all([url], bytes)
+    return outcome
+
+
+def fetch_raw(url: str, time: FakeTime, *, timeout_s: float = 20.0) -> Fetched[bytes] | RowError:
+    """The outcome of one URL on any port of loopback."""
+    with HttpFetcher(
+        allow=["127.0.0.0/8"],
+        concurrency=1,
+        timeout_s=timeout_s,
+        max_bytes=MAX_BYTES,
+        seams=time.seams(),
+    ) as fetcher:
+        return fetch(fetcher, url)
+
+
+def test_a_body_is_stored_with_what_the_server_declared(shop: Shop, fetcher: HttpFetcher) -> None:
+    """Content type as declared, validators for asking again, who we are."""
+    headers = {"Content-Type": "image/JPEG; x=1", "ETag": '"e"', "Last-Modified": "yesterday"}
+    url = shop.on("/a.jpg", web.Response(body=b"bytes", headers=headers))
+    assert fetcher.fetch_all([url], len) == [
+        Fetched(url, 200, "image/JPEG; x=1", '"e"', "yesterday", 5)
+    ]
+    assert shop.requests[0]["User-Agent"] == USER_AGENT
+    assert USER_AGENT.startswith("pipeline-assets/")
+
+
+def test_every_url_has_its_outcome_in_order(shop: Shop, fetcher: HttpFetcher) -> None:
+    """Good and bad mixed; the same URL twice is asked for once."""
+    urls = [shop.on(f"/{i}", web.Response(body=str(i).encode())) for i in range(40)]
+    urls[7] = shop.url("/gone")
+    urls[9] = "not a url"
+    outcomes = fetcher.fetch_all([*urls, urls[0]], bytes)
+    for i, outcome in enumerate(outcomes[:-1]):
+        if i in (7, 9):
+            assert isinstance(outcome, NotFound if i == 7 else InvalidInput)
+        else:
+            assert isinstance(outcome, Fetched)
+            assert outcome.stored == str(i).encode()
+    assert outcomes[-1] is outcomes[0]
+    assert shop.hits["/0"] == 1
+    assert fetcher.fetch_all([], bytes) == []
+
+
+def test_store_sees_bodies_one_at_a_time_and_its_failure_ends_the_call(
+    shop: Shop, fetcher: HttpFetcher
+) -> None:
+    """A full disk is not the URL's fault, and the fetcher can be used again."""
+    urls = [shop.on(f"/{i}", web.Response(body=b"x")) for i in range(20)]
+    calls: list[bytes] = []
+
+    def store(body: bytes) -> int:
+        calls.append(body)
+        if len(calls) == 3:
+            raise StorageError("disk", "full")
+        return len(body)
+
+    with pytest.raises(StorageError):
+        fetcher.fetch_all(urls, store)
+    assert len(calls) == 3
+    assert len(fetcher.fetch_all(urls, store)) == 20
+
+
+def test_it_works_where_a_loop_is_running(shop: Shop, fetcher: HttpFetcher) -> None:
+    """In a notebook, for example."""
+    url = shop.on("/a", web.Response(body=b"x"))
+
+    async def inside() -> Fetched[bytes] | RowError:
+        return fetch(fetcher, url)
+
+    assert isinstance(asyncio.run(inside()), Fetched)
+
+
+def test_at_most_eight_requests_go_to_a_host_at_once(shop: Shop, fetcher: HttpFetcher) -> None:
+    """Though the fetcher may have more in flight; all eight are used."""
+    inside, most, full = 0, 0, asyncio.Event()
+
+    async def handle(_: web.Request) -> web.Response:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        if inside == PER_HOST:
+            full.set()
+        await full.wait()
+        inside -= 1
+        return web.Response(body=b"x")
+
+    shop.answers = {f"/{i}": handle for i in range(30)}
+    fetcher.fetch_all([shop.url(f"/{i}") for i in range(30)], bytes)
+    assert most == PER_HOST
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, InvalidInput),
+        (401, Forbidden),
+        (403, Forbidden),
+        (404, NotFound),
+        (410, NotFound),
+        (413, TooLarge),
+        (451, Forbidden),
+        (304, InvalidInput),
+    ],
+)
+def test_data_errors_are_not_retried(
+    shop: Shop, fetcher: HttpFetcher, status: int, error: type[RowError]
+) -> None:
+    """One request, and the status in the message."""
+    outcome = fetch(fetcher, shop.on("/x", web.Response(status=status)))
+    assert type(outcome) is error
+    assert str(status) in outcome.message
+    assert shop.hits["/x"] == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(500, Overloaded), (502, Overloaded), (503, Overloaded), (429, RateLimited)],
+)
+def test_transient_errors_are_tried_three_times_with_backoff(
+    shop: Shop, fetcher: HttpFetcher, time: FakeTime, status: int, error: type[RowError]
+) -> None:
+    """Each wait may be twice as long as the one before."""
+    outcome = fetch(fetcher, shop.on("/x", web.Response(status=status)))
+    assert type(outcome) is error
+    assert shop.hits["/x"] == 3
+    assert time.slept == [FIRST_BACKOFF_S, 2 * FIRST_BACKOFF_S]
+
+
+def test_a_burst_of_errors_is_survived(shop: Shop, fetcher: HttpFetcher, time: FakeTime) -> None:
+    """Two failures, then the body."""
+    bad, good = web.Response(status=503), web.Response(body=b"x")
+    assert isinstance(fetch(fetcher, shop.on("/x", bad, bad, good)), Fetched)
+    assert len(time.slept) == 2
+
+
+def test_retry_after_is_waited_for(shop: Shop, fetcher: HttpFetcher, time: FakeTime) -> None:
+    """All of it, and the jitter behind it."""
+    slow = web.Response(status=429, headers={"Retry-After": "7"})
+    assert isinstance(fetch(fetcher, shop.on("/x", slow, web.Response(body=b"x"))), Fetched)
+    assert time.slept == [7 + FIRST_BACKOFF_S]
+
+
+def test_a_wait_past_the_deadline_is_not_begun(
+    shop: Shop, fetcher: HttpFetcher, time: FakeTime
+) -> None:
+    """The error comes back with what the server asked for, for the row's `retry_at`."""
+    slow = web.Response(status=429, headers={"Retry-After": "20"})
+    outcome = fetch(fetcher, shop.on("/x", slow))
+    assert isinstance(outcome, RateLimited)
+    assert outcome.retry_after == timedelta(seconds=20)
+    assert time.slept == []
+
+
+@pytest.mark.parametrize(
+    ("value", "date", "seconds"),
+    [
+        ("0", None, 0),
+        (" 120 ", None, 120),
+        ("9" * 6000, None, 7 * 86400),
+        ("Mon, 02 Mar 2026 06:00:30 GMT", "Mon, 02 Mar 2026 06:00:00 GMT", 30),
+        ("Mon, 02 Mar 2026 05:00:00 GMT", "Mon, 02 Mar 2026 06:00:00 GMT", 0),
+        ("Mon, 02 Mar 2099 05:00:00 GMT", None, 7 * 86400),
+        ("Mon, 02 Mar 2026 06:00:30 -0000", "Mon, 02 Mar 2026 06:00:00 GMT", 30),
+        ("soon", None, None),
+        ("-1", None, None),
+        ("1.5", None, None),
+        ("", None, None),
+        (None, None, None),
+        ("²", None, None),
+    ],
+)
+def test_retry_after_is_seconds_or_a_time(
+    value: str | None, date: str | None, seconds: int | None
+) -> None:
+    """Measured by the server's own clock."""
+    expected = None if seconds is None else timedelta(seconds=seconds)
+    assert parse_retry_after(value, date) == expected
+
+
+def test_a_resource_ends_at_its_deadline(time: FakeTime) -> None:
+    """A server that accepts and says nothing, and one that stops in the middle of the body."""
+    for answer in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"):
+        with raw_server(answer, then="hang") as (url, seen):
+            outcome = fetch_raw(url, time, timeout_s=0.1)
+            assert isinstance(outcome, Timeout)
+            assert "within 0.1 s" in outcome.message
+            assert len(seen) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "then"),
+    [
+        (b"", "close"),
+        (b"", "reset"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345", "close"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345", "reset"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n123", "close"),
+    ],
+)
+def test_connections_that_break_are_tried_again(time: FakeTime, answer: bytes, then: str) -> None:
+    """A truncated body is never a value."""
+    with raw_server(answer, then=then) as (url, seen):
+        assert isinstance(fetch_raw(url, time), Network)
+        assert len(seen) == 3
+
+
+def test_a_closed_port_and_an_unknown_name_are_network_errors(time: FakeTime) -> None:
+    """They can pass."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        outcome = fetch_raw(f"http://127.0.0.1:{unused.getsockname()[1]}/", time)
+    assert isinstance(outcome, Network)
+
+    def unknown(_: str) -> list[str]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    seams = Seams(sleep=time.sleep, resolve=unknown)
+    with HttpFetcher(allow=(), concurrency=1, timeout_s=9, max_bytes=9, seams=seams) as fetcher:
+        outcome = fetch(fetcher, "http://nowhere.example/")
+    assert isinstance(outcome, Network)
+    assert "nowhere.example" in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (b"SSH-2.0-OpenSSH\r\n\r\n", InvalidInput),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"x" * 100_000 + b"\r\n\r\n", InvalidInput),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", InvalidInput),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", InvalidInput),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 9\r\n\r\nnot gzip!",
+            InvalidInput,
+        ),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100001\r\n\r\n", TooLarge),
+        (b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\n\r\n", InvalidInput),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://[::1\r\nContent-Length: 0\r\n\r\n", InvalidInput),
+        (b"HTTP/1.1 302 Found\r\nLocation: file:///etc/passwd\r\n\r\n", Blocked),
+        (b"HTTP/1.1 302 Found\r\nLocation: http://\xff\xfe/\r\n\r\n", InvalidInput),
+    ],
+)
+def test_answers_that_are_no_use_are_data_errors(
+    time: FakeTime, answer: bytes, error: type[RowError]
+) -> None:
+    """Asked once; never an unclassified error."""
+    with raw_server(answer) as (url, seen):
+        outcome = fetch_raw(url, time)
+        assert isinstance(outcome, error)
+        assert not isinstance(outcome, Internal)
+        assert len(seen) == 1
+
+
+def test_an_endless_body_ends_at_the_limit(time: FakeTime) -> None:
+    """The connection is dropped, the rest is not read."""
+    with raw_server(b"HTTP/1.1 200 OK\r\n\r\n", then="endless") as (url, _):
+        assert isinstance(fetch_raw(url, time), TooLarge)
+
+
+def test_a_gzip_bomb_ends_at_the_limit(shop: Shop, fetcher: HttpFetcher) -> None:
+    """Counted after decompression; a body at the limit passes, a byte more does not."""
+    headers = {"Content-Encoding": "gzip"}
+    for size, error in ((MAX_BYTES, None), (MAX_BYTES + 1, TooLarge), (50_000_000, TooLarge)):
+        body = gzip.compress(bytes(size), 6)
+        outcome = fetch(fetcher, shop.on(f"/{size}", web.Response(body=body, headers=headers)))
+        if error is None:
+            assert isinstance(outcome, Fetched)
+            assert outcome.stored == bytes(size)
+        else:
+            assert isinstance(outcome, error)
+
+
+def redirect(location: str) -> web.Response:
+    """A redirect to `location` that also tries to set a cookie."""
+    return web.Response(status=302, headers={"Location": location, "Set-Cookie": "a=b; Path=/"})
+
+
+def test_redirects_are_followed_five_times_without_cookies(
+    shop: Shop, fetcher: HttpFetcher
+) -> None:
+    """The final address is the one that is kept, without user part."""
+    for i in range(6):
+        shop.on(f"/{i}", redirect(f"{i + 1}"))
+    shop.on("/6", web.Response(body=b"x"))
+    outcome = fetch(fetcher, shop.url("/1").replace("//", "//me:secret@"))
+    assert isinstance(outcome, Fetched)
+    assert outcome.url == shop.url("/6")
+    assert all("Cookie" not in headers for headers in shop.requests)
+    outcome = fetch(fetcher, shop.url("/0"))
+    assert isinstance(outcome, InvalidInput)
+    assert "more than 5 redirects" in outcome.message
+
+
+def test_credentials_stay_with_their_host(shop: Shop, time: FakeTime) -> None:
+    """A redirect to another name does not take them along."""
+    shop.on("/a", redirect(f"http://other.example:{shop.port}/b"))
+    shop.on("/b", web.Response(body=b"x"))
+    with HttpFetcher(
+        allow=["127.0.0.1"],
+        concurrency=1,
+        timeout_s=9,
+        max_bytes=9,
+        seams=time.seams({"other.example": ["127.0.0.1"]}),
+    ) as fetcher:
+        assert isinstance(fetch(fetcher, shop.url("/a").replace("//", "//me:pw@")), Fetched)
+    assert ["Authorization" in headers for headers in shop.requests] == [True, False]
+
+
+def test_messages_carry_no_credentials(shop: Shop, fetcher: HttpFetcher) -> None:
+    """Not even where the password holds an @ or the URL cannot be read."""
+    shop.on("/r", redirect("http://u:hunter2@10.0.0.1/"))
+    for url in (
+        shop.url("/gone").replace("//", "//me:hun@ter2@"),
+        "http://me:hunter2@127.0.0.1:1/",
+        "http://me:hunter2@[::1/",
+        "gopher://me:hunter2@host/",
+        shop.url("/r"),
+    ):
+        outcome = fetch(fetcher, url)
+        assert isinstance(outcome, RowError)
+        assert "ter2" not in outcome.message
+
+
+@pytest.fixture
+def trap() -> Iterator[socket.socket]:
+    """A socket that listens on loopback and must never be connected to."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        yield listener
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Every address that a loop is asked to connect to; none is reached."""
+    asked: list[object] = []
+
+    async def sock_connect(_: object, __: socket.socket, address: object) -> None:
+        await asyncio.sleep(0)
+        asked.append(address)
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(asyncio.selector_events.BaseSelectorEventLoop, "sock_connect", sock_connect)
+    return asked
+
+
+HOSTILE_NAMES = {
+    "localhost": ["127.0.0.1", "::1"],
+    "private.example": ["10.0.0.1"],
+    "metadata.example": ["169.254.169.254"],
+    "two.example": ["127.0.0.1", "192.168.0.1"],
+    "three.example": ["::1", "127.0.0.1", "fe80::1"],
+    "mapped.example": ["::ffff:127.0.0.1"],
+    "sixtofour.example": ["2002:7f00:1::"],
+    "nat64.example": ["64:ff9b::7f00:1"],
+    "public.example": ["8.8.8.8"],
+}
+HOSTILE = [
+    "http://127.0.0.1/",
+    "https://127.0.0.1/",
+    "http://127.0.0.1:22/",
+    "http://127.1/",
+    "http://2130706433/",
+    "http://0x7f000001/",
+    "http://0x7f.0.0.1/",
+    "http://0177.0.0.1/",
+    "http://017700000001/",
+    "http://127.0.0.1./",
+    "http://0/",
+    "http://0.0.0.0/",
+    "http://①②⑦.⓪.⓪.①/",
+    "http://127。0。0。1/",
+    "http://127.0.0.1%00.example/",
+    "http://%31%32%37.0.0.1/",
+    "http://public.example@127.0.0.1/",
+    "http://public.example#@127.0.0.1:22/../x:0",
+    "http://127.0.0.1\\@public.example/",
+    "http://[::1]/",
+    "http://[::]/",
+    "http://[::127.0.0.1]/",
+    "http://[::ffff:127.0.0.1]/",
+    "http://[::ffff:7f00:1]/",
+    "http://[::ffff:0:7f00:1]/",
+    "http://[64:ff9b::7f00:1]/",
+    "http://[64:ff9b:1::7f00:1]/",
+    "http://[2002:7f00:1::]/",
+    "http://[2001:0:7f00:1::]/",
+    "http://[fe80::1]/",
+    "http://[fe80::1%25lo]/",
+    "http://[fc00::1]/",
+    "http://[fd00:ec2::254]/",
+    "http://[ff02::1]/",
+    "http://10.0.0.1/",
+    "http://100.64.0.1/",
+    "http://169.254.169.254/latest/meta-data/",
+    "http://168.63.129.16/",
+    "http://172.16.0.1/",
+    "http://192.168.0.1/",
+    "http://192.0.0.192/",
+    "http://198.18.0.1/",
+    "http://224.0.0.1/",
+    "http://255.255.255.255/",
+    "http://localhost/",
+    "http://LOCALHOST./",
+    "http://private.example/",
+    "http://metadata.example/",
+    "http://two.example/",
+    "http://three.example/",
+    "http://mapped.example/",
+    "http://sixtofour.example/",
+    "http://nat64.example/",
+    "http://public.example:22/",
+    "http://public.example:0/",
+    "http://public.example:6379/",
+    "http://public.example:99999/",
+    "http:///etc/passwd",
+    "http://",
+    "//127.0.0.1/",
+    "127.0.0.1/",
+    "",
+    "file:///etc/passwd",
+    "ftp://public.example/",
+    "gopher://127.0.0.1:6379/_FLUSHALL",
+    "unix:///var/run/docker.sock",
+    "ws://public.example/",
+    "data:text/plain,x",
+    "javascript:alert(1)",
+    "s3://bucket/key",
+    "http://ho st/",
+    "http://a..b/",
+    "http://" + "x" * 300 + ".example/",
+    "http://\x00/",
+]
+
+
+@pytest.mark.parametrize("url", HOSTILE)
+def test_hostile_urls_open_no_connection(
+    url: str, time: FakeTime, connections: list[object]
+) -> None:
+    """Whatever the spelling; the row says that we refused, or that it is no URL."""
+    if "#@" in url:  # a fragment is not an authority: this one is the public host, with a path
+        url = url.replace("public.example", "private.example")
+    with HttpFetcher(
+        allow=(), concurrency=1, timeout_s=9, max_bytes=9, seams=time.seams(HOSTILE_NAMES)
+    ) as fetcher:
+        outcome = fetch(fetcher, url)
+    assert type(outcome) in (Blocked, InvalidInput)
+    assert connections == []
+    assert time.slept == []
+
+
+def test_the_connection_spy_sees_what_is_allowed(time: FakeTime, connections: list[object]) -> None:
+    """So that the table above proves something; of several addresses only the public are tried."""
+    names = {"mixed.example": ["127.0.0.1", "8.8.8.8", "64:ff9b::808:808"]}
+    with HttpFetcher(
+        allow=(), concurrency=1, timeout_s=9, max_bytes=9, seams=time.seams(names)
+    ) as fetcher:
+        assert isinstance(fetch(fetcher, "http://mixed.example/"), RowError)
+        assert isinstance(fetch(fetcher, "http://134744072/"), Network)
+    assert set(connections) == {("8.8.8.8", 80)}
+
+
+def test_a_listening_socket_on_loopback_sees_nothing(
+    trap: socket.socket, shop: Shop, time: FakeTime
+) -> None:
+    """Not directly, not by name, not by redirect, though another port is open."""
+    port = trap.getsockname()[1]
+    shop.on("/direct", redirect(f"http://127.0.0.1:{port}/"))
+    shop.on("/name", redirect(f"//localhost:{port}/"))
+    shop.on("/hex", redirect(f"http://0x7f.1:{port}/"))
+    urls = [shop.url(path) for path in ("/direct", "/name", "/hex")]
+    urls += [f"http://127.0.0.1:{port}/", f"http://localhost:{port}/"]
+    with HttpFetcher(
+        allow=[f"127.0.0.1:{shop.port}"],
+        concurrency=4,
+        timeout_s=9,
+        max_bytes=9,
+        seams=time.seams({"localhost": ["127.0.0.1"]}),
+    ) as fetcher:
+        outcomes = fetcher.fetch_all(urls, bytes)
+    assert [type(outcome) for outcome in outcomes] == [Blocked] * 5
+    assert shop.hits.total() == 3
+
+
+def test_an_allowed_name_opens_its_address_for_itself_only(shop: Shop, time: FakeTime) -> None:
+    """Another name that points to the same address stays closed, also in the same session."""
+    names = {"shop.internal": ["127.0.0.1"], "evil.example": ["127.0.0.1"]}
+    shop.on("/", web.Response(body=b"x"))
+    shop.on("/r", redirect(f"http://evil.example:{shop.port}/"))
+    with HttpFetcher(
+        allow=["shop.internal"], concurrency=4, timeout_s=9, max_bytes=9, seams=time.seams(names)
+    ) as fetcher:
+        outcomes = fetcher.fetch_all(
+            [
+                f"http://SHOP.internal.:{shop.port}/",
+                f"http://evil.example:{shop.port}/",
+                f"http://shop.internal:{shop.port}/r",
+                f"http://127.0.0.1:{shop.port}/",
+            ],
+            bytes,
+        )
+    assert [type(outcome) for outcome in outcomes] == [Fetched, Blocked, Blocked, Blocked]
+
+
+def test_proxies_of_the_environment_are_not_used(
+    trap: socket.socket, shop: Shop, fetcher: HttpFetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy would connect for us, past every rule."""
+    proxy = f"http://127.0.0.1:{trap.getsockname()[1]}"
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, proxy)
+    assert isinstance(fetch(fetcher, shop.on("/", web.Response(body=b"x"))), Fetched)
+
+
+def test_a_bug_in_one_request_is_internal_and_costs_one_row(shop: Shop, time: FakeTime) -> None:
+    """The others keep their outcome."""
+
+    def broken(_: str) -> list[str]:
+        raise KeyError("bug")
+
+    url = shop.on("/", web.Response(body=b"x"))
+    seams = Seams(sleep=time.sleep, resolve=broken)
+    with HttpFetcher(
+        allow=["127.0.0.1"], concurrency=2, timeout_s=9, max_bytes=9, seams=seams
+    ) as fetcher:
+        bad, good = fetcher.fetch_all(["http://public.example/", url], bytes)
+    assert isinstance(bad, Internal)
+    assert "KeyError" in bad.message
+    assert bad.__traceback__ is None
+    assert isinstance(good, Fetched)
+
+
+def test_a_bad_allow_entry_is_refused_at_once() -> None:
+    """Before anything is fetched."""
+    with pytest.raises(SettingsError, match="PIPELINE_FETCH_ALLOW"):
+        HttpFetcher(allow=["a b"], concurrency=1, timeout_s=1, max_bytes=1)
+
+
+def test_a_closed_fetcher_says_so() -> None:
+    """Closing twice is fine."""
+    fetcher = HttpFetcher(allow=(), concurrency=1, timeout_s=1, max_bytes=1)
+    fetcher.close()
+    fetcher.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        fetcher.fetch_all([], bytes)
+
+
+def test_importing_the_fetcher_does_not_import_aiohttp() -> None:
+    """It costs 0.3 s, which everything that loads the definitions would pay."""
+    code = "import sys, pipeline_assets.adapters.http; sys.exit('aiohttp' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_fake_behaves_like_the_real_one() -> None:
+    """Order, one call per distinct URL, unknown URLs."""
+    fake = FakeFetcher({"a": b"body", "b": Forbidden("no")})
+    first, second, third, again = fake.fetch_all(["a", "b", "c", "a"], len)
+    assert isinstance(first, Fetched)
+    assert first.stored == 4
+    assert again is first
+    assert isinstance(second, Forbidden)
+    assert isinstance(third, NotFound)
+    assert fake.calls == {"a": 1, "b": 1, "c": 1}
