@@ -11,7 +11,7 @@ from pipeline_assets.assets.derived import derived_asset, drift_asset, search_in
 from pipeline_assets.assets.items import feed_rejects_asset, items_asset
 from pipeline_assets.assets.partitions import hourly
 from pipeline_assets.assets.stages import stage_asset
-from pipeline_assets.automation.hourly import hour_job, hourly_schedule
+from pipeline_assets.automation.hourly import hour_job, hourly_schedule, rejects_job
 from pipeline_assets.checks.tables import table_checks
 from pipeline_assets.derived import DERIVED
 from pipeline_assets.settings import load_settings
@@ -34,7 +34,7 @@ def _definitions() -> dg.Definitions:
     return dg.Definitions(
         assets=list(_assets(hours)),
         asset_checks=list(table_checks(hours, settings.quality_threshold)),
-        jobs=[job],
+        jobs=[job, rejects_job()],
         schedules=[hourly_schedule(job)],
         executor=dg.in_process_executor,
     )

@@ -124,8 +124,12 @@ def derive(tables: Tables, table: Derived, hour: str, threshold: float) -> pa.Ta
 def _bookkeeping(tables: Tables, name: str, hour: str) -> pa.Table:
     has_role = "role" in tables.schema(name, hour).names
     read = tables.read(name, hour, [*BOOKKEEPING, "role"] if has_role else list(BOOKKEEPING))
-    if not has_role:
-        read = read.append_column("role", pa.nulls(read.num_rows, pa.string()))
-    stage = pa.array([name] * read.num_rows, pa.string())
-    ordered = read.select([*BOOKKEEPING, "role"])
-    return ordered.append_column("stage", stage).replace_schema_metadata(None)
+    nobody = pa.nulls(read.num_rows, pa.string())
+    # A table made of columns says nothing of nullability, in which stage tables differ.
+    return pa.table(
+        {
+            **{column: read[column] for column in BOOKKEEPING},
+            "role": read["role"] if has_role else nobody,
+            "stage": pa.array([name] * read.num_rows, pa.string()),
+        }
+    )

@@ -345,7 +345,7 @@ def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _kind_of(error: BaseException) -> type[RowError]:  # noqa: PLR0911 - a table of types
+def _kind_of(error: BaseException) -> type[RowError]:
     if isinstance(error, MemoryError):
         return ResourceExhausted
     for cls in type(error).__mro__:

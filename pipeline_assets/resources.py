@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from pipeline_assets.adapters.accelerator import Accelerator
@@ -34,9 +35,17 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-@lru_cache(maxsize=4)
+_loading = Lock()
+
+
 def load_model(name: str, device: str, setting: str) -> ClipModel:
-    """A model is loaded once for the life of the process, however many hours it works on."""
+    """A model is loaded once for the life of the process, however many hours and threads use it."""
+    with _loading:
+        return _load_model(name, device, setting)
+
+
+@lru_cache(maxsize=4)
+def _load_model(name: str, device: str, setting: str) -> ClipModel:
     return load_clip(name, device, setting=setting)
 
 

@@ -3,7 +3,6 @@
 With DAGSTER_HOME (or a dagster.yaml in the working directory) the run is in the UI like any other.
 """
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
     import dagster as dg
 
 CONFIG = "dagster.yaml"
+QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
+"""Dagster keeps every event; in the terminal the command itself says what matters."""
 
 
 class RunFailed(PipelineError):
@@ -63,7 +64,6 @@ def run_hour(
     from pipeline_assets.definitions import defs  # noqa: PLC0415 - loads Dagster
     from pipeline_assets.stages import STAGES  # noqa: PLC0415
 
-    logging.getLogger("dagster").setLevel(logging.ERROR)
     options = {"config": {"items": list(items), "force": force}}
     result = defs.resolve_job_def("hour").execute_in_process(
         partition_key=hour,
@@ -71,13 +71,29 @@ def run_hour(
         raise_on_error=False,
         run_config={
             "ops": {stage.name: options for stage in STAGES},
-            "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+            "loggers": QUIET,
         },
     )
+    _raise_failure(result, hour)
+    return HourRun(result.run_id, hour, dict(_metadata(result)), tuple(_warnings(result)))
+
+
+def run_rejects(kept_in: "dg.DagsterInstance") -> int:
+    """Materialize the feed's rejects; the number of rows. Raises `RunFailed` like `run_hour`."""
+    from pipeline_assets.definitions import defs  # noqa: PLC0415 - loads Dagster
+    from pipeline_assets.stages.items import REJECTS  # noqa: PLC0415
+
+    result = defs.resolve_job_def("feed_rejects").execute_in_process(
+        instance=kept_in, raise_on_error=False, run_config={"loggers": QUIET}
+    )
+    _raise_failure(result, "all")
+    return int(dict(_metadata(result))[REJECTS]["dagster/row_count"])
+
+
+def _raise_failure(result: Any, hour: str) -> None:
     failed = next((event for event in result.all_node_events if event.is_step_failure), None)
     if failed is not None:
         raise RunFailed(hour, failed.step_key or "a step", _reason(failed))
-    return HourRun(result.run_id, hour, dict(_metadata(result)), tuple(_warnings(result)))
 
 
 def _metadata(result: Any) -> Iterator[tuple[str, dict[str, Any]]]:

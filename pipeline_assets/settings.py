@@ -89,7 +89,8 @@ class Settings(BaseSettings):
     @classmethod
     def _allow(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         try:
-            parse_allow(value)
+            for entry in value:
+                parse_allow(entry)
         except SettingsError as error:
             raise ValueError(str(error)) from None
         return value

@@ -33,10 +33,15 @@ class Shard:
 
 
 class Checkpoints:
-    """The shards of one asset and hour."""
+    """The shards of one asset and hour.
 
-    def __init__(self, root: Path, asset: str, hour: str) -> None:
+    Opening removes damaged shards and the temp files of killed runs, which only the holder of the
+    lease may do; with `tidy=False` they are passed over.
+    """
+
+    def __init__(self, root: Path, asset: str, hour: str, *, tidy: bool = True) -> None:
         self._folder = root / asset / f"hour={hour}"
+        self._tidy = tidy
         self._shards = list(self._recover())
         self._next = 1 + max((_sequence(shard.path) for shard in self._shards), default=0)
         self.recovered_rows = sum(shard.rows for shard in self._shards)
@@ -76,12 +81,14 @@ class Checkpoints:
     def _recover(self) -> Iterator[Shard]:
         if not self._folder.is_dir():
             return
-        for orphan in self._folder.glob(f".*{TEMP_SUFFIX}"):
-            orphan.unlink(missing_ok=True)
+        if self._tidy:
+            for orphan in self._folder.glob(f".*{TEMP_SUFFIX}"):
+                orphan.unlink(missing_ok=True)
         for path in sorted(self._folder.glob("*.arrow")):
             if not hash_file(path).startswith(path.stem.partition("-")[2]):
-                log.warning("throwing away the damaged shard %s: its rows are redone", path)
-                path.unlink()
+                if self._tidy:
+                    log.warning("throwing away the damaged shard %s: its rows are redone", path)
+                    path.unlink()
                 continue
             yield _described(path, _load(path))
 

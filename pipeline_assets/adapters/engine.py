@@ -68,6 +68,7 @@ class Report:
     def add(self, other: "Report") -> None:
         """Count a shard's manifest in."""
         self.rows += other.rows
+        self.interrupted |= other.interrupted
         self.planned.update(other.planned)
         self.standing.update(other.standing)
         for name, stats in other.rungs.items():
@@ -126,7 +127,7 @@ def materialize(
 
 def plan_hour(order: Order, resources: Resources) -> Iterator[tuple[Work, Planned | Standing]]:
     """The decision about every row of a stage and hour; changes nothing."""
-    checkpoints = Checkpoints(resources.work, order.stage.name, order.hour)
+    checkpoints = Checkpoints(resources.work, order.stage.name, order.hour, tidy=False)
     keys = Keys.of(order.stage, resources)
     for items in resources.tables.shards("items", order.hour):
         yield from _decisions(order, items, resources, checkpoints, keys)
@@ -163,6 +164,7 @@ def process_shard(
     )
     for batch in _batches(to_climb, order.stage.micro_batch):
         if stopped():
+            manifest.interrupted = True
             break
         climbs = climb(order.stage, batch, env, manifest.rungs)
         stamp = Stamp(order.run_id, resources.clock(), keys)

@@ -1,7 +1,6 @@
 """Decoding pictures: pixel limit first, formats by allow-list, orientation applied, RGB out."""
 
 import io
-import warnings
 
 from PIL import Image, ImageOps
 
@@ -9,21 +8,22 @@ from pipeline_assets.errors import InvalidInput, TooLarge, Unsupported
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
 
+Image.MAX_IMAGE_PIXELS = None  # our own limit decides; Pillow's refuses to read a mere header
 
-def open_picture(data: bytes, max_pixels: int) -> Image.Image:
-    """Read the header. Raises `InvalidInput`, `Unsupported` or `TooLarge` before decoding."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our own limit decides
-        try:
-            picture = Image.open(io.BytesIO(data), formats=FORMATS)
-        except Image.DecompressionBombError as error:
-            raise TooLarge(f"the picture has too many pixels: {error}") from None
-        except MemoryError:
-            raise
-        except Exception as error:  # noqa: BLE001 - decoders raise a dozen unrelated types
-            raise _unreadable(data, error) from None
+
+def open_picture(data: bytes, max_pixels: int | None) -> Image.Image:
+    """Read the header. Raises `InvalidInput`, `Unsupported` or `TooLarge` before decoding.
+
+    None means no limit, for who wants to know the size and will not decode.
+    """
+    try:
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+    except MemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001 - decoders raise a dozen unrelated types
+        raise _unreadable(data, error) from None
     pixels = picture.width * picture.height
-    if pixels > max_pixels:
+    if max_pixels is not None and pixels > max_pixels:
         raise TooLarge(
             f"the picture is {picture.width}x{picture.height} = {pixels} pixels, over the limit "
             f"of {max_pixels} (PIPELINE_MAX_PIXELS)"

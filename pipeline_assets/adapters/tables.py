@@ -142,7 +142,8 @@ class TableWriter:
         trace: TracebackType | None,
     ) -> None:
         # Never onto the final name: what is not published by now is not wanted.
-        self._file.close()
+        with suppress(OSError):  # a full disk refuses the last flush too, and nobody wants it
+            self._file.close()
         with suppress(FileNotFoundError):
             self._temp.unlink()
 

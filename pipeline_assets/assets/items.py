@@ -30,7 +30,6 @@ def items_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
         name=ITEMS,
         description="The feed's rows of an hour; a bad row is here too, failed, with its reason.",
         partitions_def=hours,
-        backfill_policy=dg.BackfillPolicy.multi_run(1),
         group_name="ingest",
         owners=OWNERS,
         kinds={"parquet"},

@@ -30,7 +30,6 @@ def stage_asset(stage: Stage, hours: dg.HourlyPartitionsDefinition) -> dg.Assets
         description=stage.description,
         deps=list(stage.upstream),
         partitions_def=hours,
-        backfill_policy=dg.BackfillPolicy.multi_run(1),
         group_name=stage.group,
         owners=OWNERS,
         kinds=set(stage.kinds),

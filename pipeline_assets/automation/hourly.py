@@ -1,14 +1,22 @@
 """The job for a whole hour, and the schedule that runs it for each hour that has closed."""
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from pipeline_assets.stages.items import REJECTS
+
+if TYPE_CHECKING:
+    # Dagster exports no name for what `define_asset_job` gives.
+    from dagster._core.definitions.unresolved_asset_job_definition import (
+        UnresolvedAssetJobDefinition as AssetJob,
+    )
 
 MINUTE_AFTER_THE_HOUR = 5
 """Late items of the hour have a few minutes to arrive; later ones come with the next run of it."""
 
 
-def hour_job(hours: dg.HourlyPartitionsDefinition) -> dg.UnresolvedAssetJobDefinition:
+def hour_job(hours: dg.HourlyPartitionsDefinition) -> "AssetJob":
     """Every partitioned asset of one hour."""
     return dg.define_asset_job(
         "hour",
@@ -19,7 +27,17 @@ def hour_job(hours: dg.HourlyPartitionsDefinition) -> dg.UnresolvedAssetJobDefin
     )
 
 
-def hourly_schedule(job: dg.UnresolvedAssetJobDefinition) -> dg.ScheduleDefinition:
+def rejects_job() -> "AssetJob":
+    """The feed's rows that are in no hour."""
+    return dg.define_asset_job(
+        "feed_rejects",
+        selection=dg.AssetSelection.assets(REJECTS),
+        executor_def=dg.in_process_executor,
+        description="Which rows of the feed are in no hour, and why.",
+    )
+
+
+def hourly_schedule(job: "AssetJob") -> dg.ScheduleDefinition:
     """Run the job for the hour that has just closed."""
     schedule = dg.build_schedule_from_partitioned_job(
         job, name="hourly", minute_of_hour=MINUTE_AFTER_THE_HOUR

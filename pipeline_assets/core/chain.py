@@ -19,6 +19,7 @@ from pipeline_assets.errors import (
     Internal,
     ResourceExhausted,
     RowError,
+    StorageError,
     UpstreamMissing,
     classify,
 )
@@ -189,6 +190,8 @@ def _call(
                 f"{rung.name} gave {len(outcomes)} outcomes for {len(batch)} rows; "
                 "a rung gives one outcome per row"
             )
+    except StorageError:  # our own disk, not the rows: the run ends, what is committed stays
+        raise
     except Exception as error:  # noqa: BLE001 - every failure of a rung is a status, never a crash
         outcomes = classify(error, rung.name)
     elapsed = env.timer() - started

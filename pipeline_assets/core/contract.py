@@ -14,6 +14,12 @@ SCHEMA_VERSION_KEY = b"pipeline_assets.schema_version"
 
 TIMESTAMP = pa.timestamp("us", tz="UTC")
 
+
+def list_of(kind: pa.DataType) -> pa.DataType:
+    """A list type as Parquet gives it back: what is read then equals what was declared."""
+    return pa.list_(pa.field("element", kind))
+
+
 CONTRACT: tuple[pa.Field, ...] = (
     pa.field("status", pa.string(), nullable=False),
     pa.field("rung", pa.string()),

@@ -69,7 +69,7 @@ PLANS: Final = {
     "primary": Plan(
         checkpoint.Architecture(128, 16, 128, 4, 3),
         drawings=24_000,
-        phases=(Phase(12, 1.5e-3, 0.0), Phase(2, 6e-4, 0.35)),
+        phases=(Phase(12, 1.5e-3, 0.0), Phase(6, 1e-3, 0.5)),
     ),
     "fallback": Plan(
         checkpoint.Architecture(64, 8, 64, 2, 1), drawings=12_000, phases=(Phase(16, 2e-3, 0.35),)

@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline_assets.adapters.features import Features, Vector
+from pipeline_assets.core.contract import list_of
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Agreement, Rung, Stage
-from pipeline_assets.errors import RowError
+from pipeline_assets.errors import ResourceExhausted, RowError, classify
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages.common import (
     PICTURE_CARRIES,
@@ -47,9 +48,30 @@ def _embedded(resources: Resources, features: Features, works: Sequence[Work]) -
         found = picture_vectors(resources, features, with_picture)
         vectors.update(zip((work.id for work in with_picture), found, strict=True))
     if without:
-        texts = features.texts([work["text"] for work in without])
+        texts = _texts(features, without, alone=not with_picture)
         vectors.update(zip((work.id for work in without), texts, strict=True))
     return [_outcome(vectors[work.id], features, work) for work in works]
+
+
+def _texts(
+    features: Features, works: Sequence[Work], *, alone: bool
+) -> Sequence[Vector | RowError]:
+    """The vectors of texts, which must not take down the pictures that came along with a label.
+
+    Out of memory still ends the call: the chain then halves the batch.
+    """
+    try:
+        return features.texts([work["text"] for work in works])
+    except Exception as error:
+        reason = classify(error)
+        if alone or isinstance(reason, ResourceExhausted):
+            raise
+        return [reason] * len(works)
+
+
+def _scope(work: Work) -> str:
+    """Pictures have a breaker of their own: their vectors are mostly kept, and need no model."""
+    return TEXT if work["picture"] is None else IMAGE
 
 
 def _outcome(vector: Vector | RowError, features: Features, work: Work) -> Outcome:
@@ -70,7 +92,7 @@ STAGE = Stage(
     name="embeddings",
     description="One unit vector per item, and the space that it belongs to.",
     values=(
-        pa.field("embedding", pa.list_(pa.float32())),
+        pa.field("embedding", list_of(pa.float32())),
         pa.field("space", pa.string()),
         pa.field("modality", pa.string()),
     ),
@@ -83,6 +105,7 @@ STAGE = Stage(
             reads=("picture", "text", LABEL_FAMILY),
             producer=lambda resources: resources.primary.producer,
             family=lambda resources: resources.primary.producer,
+            scope=_scope,
             accelerated=True,
         ),
         Rung(

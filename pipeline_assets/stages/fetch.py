@@ -51,7 +51,10 @@ def _outcome(url: str, answer: Fetched[BlobRef] | RowError, now: datetime) -> Ou
 def _copied(resources: Resources, url: str, copy: Copy | None) -> Outcome:
     if copy is None:
         return UpstreamMissing(f"there is no earlier copy of {url}")
-    resources.blobs.read(copy.blob)
+    try:
+        resources.blobs.read(copy.blob)
+    except RowError as error:  # one damaged pack is not the others' loss
+        return error
     return Made((url, copy.content_type, *_place(copy.blob), None, None, copy.fetched_at))
 
 

@@ -80,12 +80,14 @@ def materialize_items(resources: Resources, hour: str, run_id: str) -> ItemsRepo
     for item_id, row in _of_hour(read_feed(source), hour):
         feed[item_id] = row
         seen[item_id] += 1
-    old = _old_rows(resources, hour)
     now = resources.clock()
     made = {item: _row(item, row, run_id, now) for item, row in feed.items()}
-    changed = {item for item, row in made.items() if item not in old or old[item].key != row.key}
-    rows = {**old, **{item: made[item] for item in changed}}
     with resources.leases.acquire(f"{ITEMS}/{hour}") as lease, lease.publishing():
+        old = _old_rows(resources, hour)  # under the lease: what another run adds is not lost
+        changed = {
+            item for item, row in made.items() if item not in old or old[item].key != row.key
+        }
+        rows = {**old, **{item: made[item] for item in changed}}
         ordered = [rows[item] for item in sorted(rows)]
         resources.tables.write(
             ITEMS,

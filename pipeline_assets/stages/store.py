@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
-from pipeline_assets.core.contract import TIMESTAMP
+from pipeline_assets.core.contract import TIMESTAMP, list_of
 from pipeline_assets.core.quality import Factor, score
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
@@ -40,7 +40,7 @@ VALUES: tuple[tuple[str, str, pa.DataType], ...] = (
     ("text", "extracted_text.text", pa.string()),
     ("label", "image_labels.label", pa.string()),
     ("label_confidence", "image_labels.confidence", pa.float32()),
-    ("embedding", "embeddings.embedding", pa.list_(pa.float32())),
+    ("embedding", "embeddings.embedding", list_of(pa.float32())),
     ("space", "embeddings.space", pa.string()),
     ("modality", "embeddings.modality", pa.string()),
 )
@@ -91,7 +91,7 @@ STAGE = Stage(
     values=(
         *(pa.field(name, kind) for name, _source, kind in VALUES),
         pa.field("improvable", pa.bool_()),
-        pa.field("quality_factors", pa.list_(FACTOR_TYPE)),
+        pa.field("quality_factors", list_of(FACTOR_TYPE)),
     ),
     required=("name", "kind", "event_time", "improvable", "quality_factors"),
     rungs=(

@@ -42,15 +42,15 @@ def _looked_at(resources: Resources, work: Work, picture: Look, document: Look) 
 def _full_picture(
     data: bytes, resources: Resources
 ) -> tuple[str, int | None, int | None, int | None]:
-    header = _picture_header(data, resources)
+    header = _picture_header(data, resources)  # first: what is no picture is not too large
     decode(data, resources.settings.max_pixels)
     return header
 
 
 def _picture_header(
-    data: bytes, resources: Resources
+    data: bytes, _resources: Resources
 ) -> tuple[str, int | None, int | None, int | None]:
-    picture = open_picture(data, resources.settings.max_pixels)
+    picture = open_picture(data, None)
     return f"image/{(picture.format or '').lower()}", picture.width, picture.height, None
 
 

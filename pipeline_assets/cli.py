@@ -1,0 +1,279 @@
+"""The command line: every command prints for people, or with `--format json` for machines."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from pipeline_assets import output
+from pipeline_assets.adapters.accelerator import Fault
+from pipeline_assets.adapters.clip import ModelNotLoaded
+from pipeline_assets.commands import accelerator as accelerator_commands
+from pipeline_assets.commands import doctor as doctor_command
+from pipeline_assets.commands import plan as plan_command
+from pipeline_assets.commands import quality as quality_command
+from pipeline_assets.commands import queues
+from pipeline_assets.commands import search as search_command
+from pipeline_assets.commands import show as show_command
+from pipeline_assets.core.contract import hour_name
+from pipeline_assets.errors import PipelineError, SettingsError
+from pipeline_assets.output import Format
+from pipeline_assets.resources import Resources, opened
+from pipeline_assets.settings import load_settings
+
+FAILED = 1
+
+app = typer.Typer(
+    help="A data platform for AI enrichment that always moves forward.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+dead_letters_app = typer.Typer(help="Rows that trying again cannot help.", no_args_is_help=True)
+breakers_app = typer.Typer(help="The circuit breakers.", no_args_is_help=True)
+accelerator_app = typer.Typer(
+    help="The accelerator: look at it, or break it on purpose.", no_args_is_help=True
+)
+app.add_typer(dead_letters_app, name="dead-letters")
+app.add_typer(breakers_app, name="breakers")
+app.add_typer(accelerator_app, name="accelerator")
+
+FormatOption = Annotated[Format, typer.Option("--format", help="For people or for machines.")]
+LimitOption = Annotated[int, typer.Option(min=1, help="At most so many rows.")]
+HOUR_HELP = "An hour, UTC: 2026-03-02-06 or 2026-03-02T06."
+
+
+class SearchMode(StrEnum):
+    """How to search."""
+
+    KEYWORD = "keyword"
+    VECTOR = "vector"
+    HYBRID = "hybrid"
+
+
+@app.command()
+def demo(
+    items: Annotated[int, typer.Option(min=1, help="Items an hour.")] = 2000,
+    format: FormatOption = Format.TEXT,  # noqa: A002 - the option's name
+) -> None:
+    """Play the 3 am story on the sample shop: an outage, everything processed, healed."""
+    from pipeline_assets.demo import as_data, play  # noqa: PLC0415 - loads aiohttp, pillow
+
+    def say(line: str) -> None:
+        output.note(line)
+
+    story = play(items, say)
+    output.emit(as_data(story), format, output.story)
+
+
+@app.command()
+def doctor(format: FormatOption = Format.TEXT) -> None:  # noqa: A002
+    """Look at settings, storage, databases, models, accelerator and clock."""
+    with opened() as resources:
+        findings = [asdict(finding) for finding in doctor_command.doctor(resources)]
+    output.emit(findings, format, output.findings)
+    if not all(finding["ok"] for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def run(
+    hour: Annotated[str | None, typer.Option(help=HOUR_HELP)] = None,
+    first: Annotated[str | None, typer.Option("--from", help="The first of several hours.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="The last of several hours.")] = None,
+    item: Annotated[list[str] | None, typer.Option(help="Only this item; may be repeated.")] = None,
+    force: Annotated[bool, typer.Option(help="Redo rows that are current, too.")] = False,
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """Bring hours up to date, through Dagster in this process."""
+    from pipeline_assets.running import instance, run_hour, run_rejects  # noqa: PLC0415
+
+    hours = _hours(hour, first, last)
+    with instance() as dagster:
+        rejected = run_rejects(dagster)
+        runs = [
+            run_hour(each, dagster, items=item or (), force=force)
+            for each in output.bar(hours, "hours")
+        ]
+    data = {"feed_rejects": rejected, "hours": [asdict(each) for each in runs]}
+    output.emit(data, format, output.runs)
+
+
+@app.command()
+def plan(
+    hour: Annotated[str, typer.Option(help=HOUR_HELP)],
+    item: Annotated[list[str] | None, typer.Option(help="Only this item; may be repeated.")] = None,
+    force: Annotated[bool, typer.Option(help="As if rows that are current were redone.")] = False,
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """Say what a run of an hour would do and why, at what cost; change nothing."""
+    with opened() as resources:
+        data = plan_command.plan(
+            resources, hour_name(_hour(hour)), items=frozenset(item or ()), force=force
+        )
+    output.emit(data, format, output.plan)
+
+
+@app.command()
+def quality(
+    by: Annotated[quality_command.By, typer.Option(help="What to group by.")] = (
+        quality_command.By.HOUR
+    ),
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """Say how good the items are."""
+    _table(lambda resources: quality_command.quality(resources, by), format)
+
+
+@app.command()
+def show(
+    item: Annotated[str, typer.Argument(help="The item's id.")],
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """Show everything that is known of one item."""
+    with opened() as resources:
+        found = show_command.show(resources, item)
+    if found is None:
+        _fail(f"no hour has an item {item!r}; `pipeline-assets search` finds items by words")
+    output.emit(found, format, output.item)
+
+
+@app.command()
+def search(
+    text: Annotated[str, typer.Argument(help="What to look for.")],
+    mode: Annotated[SearchMode, typer.Option(help="By words, by meaning, or both.")] = (
+        SearchMode.HYBRID
+    ),
+    top: Annotated[int, typer.Option(min=1, max=1000, help="At most so many items.")] = 10,
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """Find items; the more trustworthy first."""
+    with opened() as resources:
+        hits = search_command.search(resources, text, mode=mode.value, top=top)
+    output.emit(hits, format, output.hits)
+
+
+@app.command("retry-queue")
+def retry_queue(
+    limit: LimitOption = 100,
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """List the improvable rows of items under the threshold, worst first."""
+    _table(lambda resources: queues.retry_queue(resources, limit), format)
+
+
+@dead_letters_app.command("list")
+def dead_letters_list(
+    limit: LimitOption = 100,
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """List the dead letters with their reasons, newest hour first."""
+    _table(lambda resources: queues.dead_letters(resources, limit), format)
+
+
+@breakers_app.command("list")
+def breakers_list(format: FormatOption = Format.TEXT) -> None:  # noqa: A002
+    """List every breaker that has ever recorded something."""
+    _table(queues.breakers, format)
+
+
+@breakers_app.command("reset")
+def breakers_reset(
+    name: Annotated[str, typer.Argument(help="A name from `breakers list`.")],
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """Close a breaker and forget what it recorded."""
+    _record(lambda resources: queues.reset_breaker(resources, name), format)
+
+
+@breakers_app.command("open")
+def breakers_open(
+    name: Annotated[str, typer.Argument(help="A stage and rung: image_labels.cpu_clip")],
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """Force a breaker open: its rung is not called until `breakers reset`."""
+    _record(lambda resources: queues.open_breaker(resources, name), format)
+
+
+@accelerator_app.command("status")
+def accelerator_status(format: FormatOption = Format.TEXT) -> None:  # noqa: A002
+    """Look at the accelerator."""
+    _record(accelerator_commands.status, format)
+
+
+@accelerator_app.command("fail")
+def accelerator_fail(
+    fault: Annotated[Fault, typer.Argument(help="What goes wrong.")],
+    after_rows: Annotated[int, typer.Option(min=0, help="Rows still served before it.")] = 0,
+    fits: Annotated[int, typer.Option(min=0, help="oom: the largest batch that fits.")] = 0,
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """Break the accelerator on purpose, for drills and demos."""
+    _record(lambda resources: accelerator_commands.fail(resources, fault, after_rows, fits), format)
+
+
+@accelerator_app.command("heal")
+def accelerator_heal(format: FormatOption = Format.TEXT) -> None:  # noqa: A002
+    """Lift the injected fault; breakers of accelerated rungs probe at once."""
+    _record(accelerator_commands.heal, format)
+
+
+def main() -> None:
+    """The console script. An error of ours is one line on stderr, never a traceback."""
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        app()
+    except (PipelineError, ModelNotLoaded, FileNotFoundError) as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        # The reader (`| head`) has seen enough; Python must not complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _table(read: Callable[[Resources], list[dict[str, Any]]], wanted: Format) -> None:
+    with opened() as resources:
+        rows = read(resources)
+    output.emit(rows, wanted, output.table)
+
+
+def _record(act: Callable[[Resources], dict[str, Any]], wanted: Format) -> None:
+    with opened() as resources:
+        record = act(resources)
+    output.emit(record, wanted, output.record)
+
+
+def _hours(hour: str | None, first: str | None, last: str | None) -> list[str]:
+    if (hour is None) == (first is None or last is None):
+        raise typer.BadParameter("give either --hour, or --from and --to")
+    begin, end = (_hour(hour), _hour(hour)) if hour else (_hour(first or ""), _hour(last or ""))
+    if end < begin:
+        raise typer.BadParameter(f"--to {last} is before --from {first}")
+    count = int((end - begin) / timedelta(hours=1)) + 1
+    return [hour_name(begin + timedelta(hours=step)) for step in range(count)]
+
+
+def _hour(text: str) -> datetime:
+    for form in ("%Y-%m-%d-%H", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%SZ"):
+        try:
+            hour = datetime.strptime(text, form).replace(tzinfo=UTC)
+        except ValueError:
+            continue
+        if hour.minute or hour.second:
+            break
+        start = load_settings().start
+        if hour < start:
+            raise SettingsError(
+                "hour", text, f"the first hour is {start:%Y-%m-%d-%H} (PIPELINE_START)"
+            )
+        return hour
+    raise typer.BadParameter(f"{text!r} is not a full hour such as 2026-03-02-06")
+
+
+def _fail(message: str) -> NoReturn:
+    output.note(f"pipeline-assets: {message}")
+    raise SystemExit(FAILED)

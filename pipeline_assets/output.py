@@ -1,0 +1,237 @@
+"""What the commands print: JSON for machines, tables for people, notes on stderr."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import Progress
+from rich.table import Table
+
+LONG_CELL = 70
+
+_out = Console(highlight=False)
+_err = Console(stderr=True, highlight=False)
+
+
+class Format(StrEnum):
+    """For whom to print."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def emit(data: Any, wanted: Format, render: Callable[[Any], None]) -> None:
+    """Print `data` as JSON, or for people as `render` does."""
+    if wanted is Format.JSON:
+        print(json.dumps(data, default=_plain, ensure_ascii=False, indent=2))
+    else:
+        render(data)
+
+
+def note(line: str) -> None:
+    """A line for the person at the terminal, not for the pipe."""
+    _err.print(escape(line), soft_wrap=True)
+
+
+def bar(steps: Sequence[str], what: str) -> Iterator[str]:
+    """The steps, one after the other, with a bar in a terminal."""
+    with Progress(console=_err, transient=True, disable=not _err.is_terminal) as progress:
+        task = progress.add_task(what, total=len(steps))
+        for step in steps:
+            progress.update(task, description=f"{what}: {step}")
+            yield step
+            progress.advance(task)
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of one shape as a table."""
+    if not rows:
+        _out.print("nothing")
+        return
+    _out.print(_table(list(rows[0]), [list(row.values()) for row in rows]))
+
+
+def record(values: Mapping[str, Any]) -> None:
+    """One record, a line a field."""
+    for name, value in values.items():
+        _out.print(f"{escape(name)}: {escape(_cell(value))}", soft_wrap=True)
+
+
+def findings(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The doctor's findings."""
+    for row in rows:
+        mark = "[green]well[/]" if row["ok"] else "[red]wrong[/]"
+        _out.print(f"{mark:<16} {row['what']}: {escape(row['found'])}", soft_wrap=True)
+        if not row["ok"]:
+            _out.print(f"         to mend: {escape(row['mend'] or '')}", soft_wrap=True)
+
+
+def hits(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Search results, best first."""
+    if not rows:
+        _out.print("no item matches")
+        return
+    columns = ["", "item", "name", "label", "quality", "score", "found by"]
+    cells = [
+        [
+            place,
+            row["item_id"],
+            row["name"],
+            row["label"],
+            _number(row["quality"]),
+            f"{row['score']:.4f}",
+            ", ".join(f"{name.split(':')[0]} #{rank}" for name, rank in row["ranks"].items()),
+        ]
+        for place, row in enumerate(rows, start=1)
+    ]
+    _out.print(_table(columns, cells))
+
+
+def item(found: Mapping[str, Any]) -> None:
+    """One item: its score, what it is made of, and each stage's rows."""
+    _out.print(
+        f"[bold]{escape(found['item_id'])}[/] in hour {found['hour']}, "
+        f"quality {_number(found['quality'])}"
+    )
+    factors = found["quality_factors"] or []
+    if factors:
+        _out.print(_table(list(factors[0]), [list(factor.values()) for factor in factors]))
+    for name, rows in found["stages"].items():
+        for row in rows:
+            _out.print(f"\n[bold]{name}[/] {escape(row.get('role') or '')}")
+            record({key: value for key, value in row.items() if value is not None})
+
+
+def plan(data: Mapping[str, Any]) -> None:
+    """What a run would do."""
+    _out.print(
+        f"hour {data['hour']}: {_cell(data['feed_rows'])} rows in the feed, "
+        f"{data['items']} items materialized"
+    )
+    if not data["items"]:
+        _out.print("the hour has no items yet: every row of the feed is new")
+        return
+    columns = ["stage", "works on", "leaves", "calls", "USD", "about"]
+    cells = [
+        [
+            stage["stage"],
+            _counts(stage["planned"]),
+            _counts(stage["standing"]),
+            stage["calls"],
+            f"{stage['cost_usd']:.2f}",
+            "?" if stage["seconds"] is None else f"{stage['seconds']:.1f} s",
+        ]
+        for stage in data["stages"]
+    ]
+    _out.print(_table(columns, cells))
+
+
+def runs(data: Mapping[str, Any]) -> None:
+    """What runs of hours came to."""
+    for each in data["hours"]:
+        _out.print(f"[bold]{each['hour']}[/], run {each['run_id']}")
+        columns = ["asset", "rows", "worked on", "ok", "fallback", "failed", "quality", "seconds"]
+        cells = [
+            [
+                name,
+                shown.get("dagster/row_count"),
+                shown.get("rows_planned", shown.get("new_or_changed")),
+                shown.get("status_ok"),
+                shown.get("fallbacks"),
+                shown.get("status_failed"),
+                _number(shown.get("quality_mean")),
+                _number(shown.get("seconds"), digits=1),
+            ]
+            for name, shown in each["metadata"].items()
+        ]
+        _out.print(_table(columns, cells))
+        for warning in each["warnings"]:
+            _out.print(f"[yellow]warning[/] {escape(warning)}", soft_wrap=True)
+    if data["feed_rejects"]:
+        _out.print(
+            f"{data['feed_rejects']} rows of the feed are in no hour; the table feed_rejects "
+            "says why"
+        )
+
+
+def story(told: Mapping[str, Any]) -> None:
+    """The demo's story."""
+    acts = told["acts"]
+    _out.print()
+    columns = ["", *(f"{act['hour']}\n{act['title']}" for act in acts)]
+    names = [name for act in acts for name in act["quality"]]
+    qualities = sorted(set(names), reverse=True)
+    cells: list[list[Any]] = [["items", *(act["items"] for act in acts)]]
+    cells += [
+        [f"at quality {name}", *(act["quality"].get(name, 0) for act in acts)] for name in qualities
+    ]
+    cells.append(["seconds", *(act["seconds"] for act in acts)])
+    _out.print(_table(columns, cells, title="Every item of every hour, processed"))
+    _statuses(acts)
+    rungs = dict.fromkeys(name for act in acts for name in act["calls"])
+    rows = [[name, *(act["calls"].get(name, 0) for act in acts)] for name in rungs]
+    _out.print(_table(columns, rows, title="Rows given to each rung"))
+    _out.print(f'\n[bold]pipeline-assets search "{told["query"]}"[/]')
+    hits(told["hits"])
+    _out.print(_where_next(told))
+
+
+def _statuses(acts: Sequence[Mapping[str, Any]]) -> None:
+    columns = ["rows by status", *(f"{act['hour']}\n{act['title']}" for act in acts)]
+    rows = [
+        [stage, *(_counts(act["statuses"][stage]) for act in acts)] for stage in acts[0]["statuses"]
+    ]
+    _out.print(_table(columns, rows, title="What every row says happened to it"))
+
+
+def _where_next(told: Mapping[str, Any]) -> str:
+    item_id = told["hits"][0]["item_id"] if told["hits"] else "ITEM"
+    return (
+        f"\nTold in {told['seconds']:.0f} s; the tables are under {escape(told['data'])}/tables. "
+        "Where to go next:\n"
+        f"  pipeline-assets show {escape(item_id)}    what happened to one item\n"
+        "  pipeline-assets quality --by rung     how good the rows are, and which rung made them\n"
+        "  pipeline-assets dead-letters list     rows that trying again cannot help, and why\n"
+        "  make ui                               the same in Dagster's UI"
+    )
+
+
+def _table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None
+) -> Table:
+    made = Table(title=title, title_justify="left", show_edge=False)
+    for column in columns:
+        made.add_column(escape(column), overflow="fold")
+    for row in rows:
+        made.add_row(*(escape(_cell(value)) for value in row))
+    return made
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counts.items()) or "-"
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
+    text = str(value)
+    return text if len(text) <= LONG_CELL else f"{text[: LONG_CELL - 1]}…"
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no type for."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return str(value)
