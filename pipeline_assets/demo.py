@@ -57,7 +57,7 @@ class Act:
     items: int
     statuses: dict[str, dict[str, int]]
     quality: dict[str, int]
-    calls: dict[str, int]
+    rungs: dict[str, dict[str, int]]
     warnings: tuple[str, ...]
 
 
@@ -124,7 +124,7 @@ def _act(title: str, resources: Resources, timed: tuple[HourRun, float]) -> Act:
         items=enriched.num_rows,
         statuses=_statuses(resources, run.hour),
         quality=_distribution(enriched["quality"]),
-        calls=_calls(resources, run),
+        rungs=_rungs(resources, run),
         warnings=run.warnings,
     )
 
@@ -148,11 +148,14 @@ def _counts(column: pa.ChunkedArray) -> dict[str, int]:
     return {each["values"]: each["counts"] for each in column.value_counts().to_pylist()}
 
 
-def _calls(resources: Resources, run: HourRun) -> dict[str, int]:
-    """The rows that each rung was given in this run."""
+def _rungs(resources: Resources, run: HourRun) -> dict[str, dict[str, int]]:
+    """What came of each rung in this run: rows made and recalled, calls, rows given to them."""
     calls = read_calls(resources.tables, run.hour)
     mine = calls.filter(pc.equal(calls["run_id"], run.run_id)).to_pylist()
-    return {f"{call['stage']}.{call['rung']}": call["rows"] for call in mine}
+    shown = ("made", "recalled", "calls", "rows")
+    return {
+        f"{call['stage']}.{call['rung']}": {name: call[name] for name in shown} for call in mine
+    }
 
 
 def _prepare(data: Path) -> None:

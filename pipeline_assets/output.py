@@ -172,9 +172,9 @@ def story(told: Mapping[str, Any]) -> None:
     cells.append(["seconds", *(act["seconds"] for act in acts)])
     _out.print(_table(columns, cells, title="Every item of every hour, processed"))
     _statuses(acts)
-    rungs = dict.fromkeys(name for act in acts for name in act["calls"])
-    rows = [[name, *(act["calls"].get(name, 0) for act in acts)] for name in rungs]
-    _out.print(_table(columns, rows, title="Rows given to each rung"))
+    rungs = dict.fromkeys(name for act in acts for name in act["rungs"])
+    rows = [[name, *(_rung(act["rungs"].get(name)) for act in acts)] for name in rungs]
+    _out.print(_table(columns, rows, title="Rows made by each rung"))
     _out.print(f'\n[bold]pipeline-assets search "{told["query"]}"[/]')
     hits(told["hits"])
     _out.print(_where_next(told))
@@ -186,6 +186,13 @@ def _statuses(acts: Sequence[Mapping[str, Any]]) -> None:
         [stage, *(_counts(act["statuses"][stage]) for act in acts)] for stage in acts[0]["statuses"]
     ]
     _out.print(_table(columns, rows, title="What every row says happened to it"))
+
+
+def _rung(stats: Mapping[str, int] | None) -> str:
+    if stats is None:
+        return "not called"
+    recalled = f" + {stats['recalled']} recalled" if stats["recalled"] else ""
+    return f"{stats['made']} in {stats['calls']} calls{recalled}"
 
 
 def _where_next(told: Mapping[str, Any]) -> str:

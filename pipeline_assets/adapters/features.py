@@ -4,10 +4,10 @@ Classify and embed ask for the same picture's vector and so share one pass; the 
 items or two hours is put through a model once.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -22,23 +22,21 @@ if TYPE_CHECKING:
     from pipeline_assets.adapters.clip import Clip
 
 Vector = npt.NDArray[np.float32]
-Runner = Callable[[int, Callable[[], Vector]], Vector]
-"""(rows, call) → what the call gives; the accelerator's `run`, or a direct call."""
+T = TypeVar("T")
 
 DECODERS = 2
 
 
-def directly(_rows: int, call: Callable[[], Vector]) -> Vector:
+class Runner(Protocol):
+    """Makes a call of so many rows: the accelerator's `run`, or `directly`."""
+
+    def __call__(self, rows: int, call: Callable[[], T], /) -> T:
+        """What the call gives."""
+
+
+def directly(_rows: int, call: Callable[[], T]) -> T:
     """Run a call where no accelerator is in the way."""
     return call()
-
-
-@dataclass(slots=True)
-class FeatureStats:
-    """How often the model was spared."""
-
-    computed: int = 0
-    cached: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +47,20 @@ class Features:
     producer: str
     cache: ResultCache
     run: Runner = directly
-    stats: FeatureStats = field(default_factory=FeatureStats)
+
+    def kept_pictures(self, shas: Iterable[str]) -> dict[str, Vector]:
+        """The vectors that are kept of pictures, by sha256."""
+        return self._kept({sha: self._key("image", sha) for sha in shas})
+
+    def kept_texts(self, texts: Iterable[str]) -> dict[str, Vector]:
+        """The vectors that are kept of texts, by text."""
+        return self._kept({text: self._key("text", digest(text)) for text in texts})
 
     def pictures(self, load: Mapping[str, Callable[[], "Image"]]) -> dict[str, Vector | RowError]:
-        """The vector of each picture, by its sha256; `load` decodes those that are not kept."""
-        found = self._kept({sha: self._key("image", sha) for sha in load})
-        missing = [sha for sha in load if sha not in found]
-        self._count(len(missing), len(found))
-        answers: dict[str, Vector | RowError] = dict(found)
+        """The vector of each picture, by its sha256, in one forward pass; `load` decodes."""
+        answers: dict[str, Vector | RowError] = {}
         images: dict[str, Image] = {}
-        for sha, image in zip(missing, _decoded([load[sha] for sha in missing]), strict=True):
+        for sha, image in zip(load, _decoded(list(load.values())), strict=True):
             if isinstance(image, RowError):
                 answers[sha] = image
             else:
@@ -67,17 +69,12 @@ class Features:
             answers.update(self._encode_pictures(images))
         return answers
 
-    def texts(self, texts: Sequence[str]) -> list[Vector]:
-        """The vector of each text, in order."""
-        keys = {text: self._key("text", digest(text)) for text in texts}
-        found = self._kept(keys)
-        missing = [text for text in keys if text not in found]
-        self._count(len(missing), len(found))
-        if missing:
-            vectors = self.run(len(missing), lambda: self.model().encode_texts(missing))
-            self._keep({keys[text]: vector for text, vector in zip(missing, vectors, strict=True)})
-            found.update(zip(missing, vectors, strict=True))
-        return [found[text] for text in texts]
+    def texts(self, texts: Iterable[str]) -> dict[str, Vector]:
+        """The vector of each text, by text, in one forward pass."""
+        distinct = list(dict.fromkeys(texts))
+        if not distinct:
+            return {}
+        return self.run(len(distinct), lambda: self._encode_texts(distinct))
 
     def query_vectors(self, texts: Sequence[str]) -> Vector:
         """The vectors of a few short texts, labels or a query: [texts, dim].
@@ -85,12 +82,9 @@ class Features:
         Not counted, since every batch asks for its labels, and not held back by a fault of the
         accelerator that was asked for.
         """
-        keys = {text: self._key("text", digest(text)) for text in texts}
-        found = self._kept(keys)
-        if len(found) < len(keys):
-            vectors = self.model().encode_texts(list(keys))
-            found = dict(zip(keys, vectors, strict=True))
-            self._keep({keys[text]: vector for text, vector in found.items()})
+        found = self.kept_texts(texts)
+        if len(found) < len(set(texts)):
+            found = self._encode_texts(texts)
         return np.stack([found[text] for text in texts])
 
     def probabilities(self, picture: Vector, prompts: Vector) -> Vector:
@@ -112,6 +106,12 @@ class Features:
         self._keep({self._key("image", sha): vector for sha, vector in made.items()})
         return made
 
+    def _encode_texts(self, texts: Sequence[str]) -> dict[str, Vector]:
+        distinct = list(dict.fromkeys(texts))
+        made = dict(zip(distinct, self.model().encode_texts(distinct), strict=True))
+        self._keep({self._key("text", digest(text)): vector for text, vector in made.items()})
+        return made
+
     def _key(self, what: str, name: str) -> str:
         return f"{what}:{self.producer}:{name}"
 
@@ -127,10 +127,6 @@ class Features:
         self.cache.put(
             {key: vector.astype(np.float32).tobytes() for key, vector in vectors.items()}
         )
-
-    def _count(self, computed: int, cached: int) -> None:
-        self.stats.computed += computed
-        self.stats.cached += cached
 
 
 def _decoded(loads: "Sequence[Callable[[], Image]]") -> "list[Image | RowError]":

@@ -24,6 +24,7 @@ SCHEMA = pa.schema(
         pa.field("calls", pa.int64()),
         pa.field("rows", pa.int64()),
         pa.field("made", pa.int64()),
+        pa.field("recalled", pa.int64()),
         pa.field("seconds", pa.float64()),
         pa.field("errors", pa.map_(pa.string(), pa.int64())),
     ]
@@ -50,6 +51,7 @@ def keep_calls(
             "calls": stats.calls,
             "rows": stats.rows,
             "made": stats.made,
+            "recalled": stats.recalled,
             "seconds": stats.seconds,
             "errors": list(stats.errors.items()),
         }

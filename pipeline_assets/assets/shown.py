@@ -71,6 +71,7 @@ def report_metadata(report: Report) -> dict[str, Any]:
         **{f"standing_{_name(reason)}": count for reason, count in report.standing.items()},
         **{f"rung_{name}_rows": stats.rows for name, stats in report.rungs.items()},
         **{f"rung_{name}_made": stats.made for name, stats in report.rungs.items()},
+        **{f"rung_{name}_recalled": stats.recalled for name, stats in report.rungs.items()},
         **{f"rung_{name}_calls": stats.calls for name, stats in report.rungs.items()},
         "recovered_rows": report.recovered_rows,
         "seconds": report.seconds,

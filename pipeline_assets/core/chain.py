@@ -4,6 +4,7 @@ A row that fails on a rung goes to the next one alone; the rest of the batch kee
 outcome of every call is counted. Nothing here sleeps, stores or knows a clock but the one given.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ from pipeline_assets.errors import (
     UpstreamMissing,
     classify,
 )
+
+log = logging.getLogger(__name__)
 
 
 class Permit(Protocol):
@@ -52,6 +55,7 @@ class RungStats:
     calls: int = 0
     rows: int = 0
     made: int = 0
+    recalled: int = 0
     seconds: float = 0.0
     errors: Counter[str] = field(default_factory=Counter)
 
@@ -60,6 +64,7 @@ class RungStats:
         self.calls += other.calls
         self.rows += other.rows
         self.made += other.made
+        self.recalled += other.recalled
         self.seconds += other.seconds
         self.errors.update(other.errors)
 
@@ -107,6 +112,24 @@ def climb(
     return climbs
 
 
+def _recalled(
+    rung: Rung, number: int, candidates: list[Climb], env: Environment, stats: RungStats
+) -> list[Climb]:
+    """Settle the rows whose result is kept from equal work; the others are to be called for."""
+    if rung.recall is None:
+        return candidates
+    try:
+        kept = rung.recall(env.resources, [each.planned.work for each in candidates])
+    except Exception:
+        log.exception("%s: nothing could be recalled, every row is worked on", rung.name)
+        return candidates
+    for each, made in zip(candidates, kept, strict=True):
+        if made is not None:
+            each.made, each.rung = made, number
+            stats.recalled += 1
+    return [each for each in candidates if each.made is None]
+
+
 def _admitted(stage: Stage, rung: Rung, waiting: list[Climb], resources: Any) -> list[Climb]:
     """The rows that may be given to the rung; the others get their reason without a call."""
     family = rung.family(resources) if stage.agreement else None
@@ -140,7 +163,7 @@ def _call_rung(
     """Call a rung on all candidates, in batches that fit into memory."""
     rung = stage.rungs[number]
     name = f"{stage.name}.{rung.name}"
-    queue = candidates
+    queue = _recalled(rung, number, candidates, env, stats)
     while queue:
         size = min(env.sizes.size(name, stage.micro_batch), len(queue))
         batch, permits = _permitted(rung, name, queue[:size], env.gate)

@@ -8,8 +8,11 @@ import pyarrow as pa
 
 from pipeline_assets.core.breaker import BreakerRule
 from pipeline_assets.core.contract import ITEM_KEY, RESOURCE_KEY, stage_schema
-from pipeline_assets.core.rows import Outcome, Work
+from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.errors import ErrorKind
+
+Recall = Callable[[Any, Sequence[Work]], Sequence[Made | None]]
+"""(resources, works) → for each work what is kept of the rung's result, or None."""
 
 RungCall = Callable[[Any, Sequence[Work]], Sequence[Outcome]]
 """(resources, works) → one outcome per work, in order. May raise for the whole call."""
@@ -47,7 +50,8 @@ class Rung:
     `reads` are the upstream fields whose change makes the value stale. `producer` names tool,
     version and parameters. `requires` gives the reason why a row's upstream leaves this rung
     nothing to work on (then no call is made). `family` is what an `Agreement` compares. `scope`
-    splits the breaker, for example by host. `accelerated` rungs are back when the accelerator is.
+    splits the breaker, for example by host. `recall` gives results that are kept from equal
+    work: they need no call, and so no permit. `accelerated` rungs are back when the accelerator is.
     `cost_usd` is per row.
     """
 
@@ -59,6 +63,7 @@ class Rung:
     requires: Callable[[Work], str | None] = _nothing_missing
     family: Callable[[Any], str | None] = _no_family
     scope: Callable[[Work], str] = _one_scope
+    recall: Recall | None = None
     falls_through: frozenset[ErrorKind] = FALLS_THROUGH
     accelerated: bool = False
     cost_usd: float = 0.0

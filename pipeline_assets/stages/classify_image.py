@@ -47,13 +47,27 @@ def rules(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
 
 
 def _zero_shot(resources: Resources, features: Features, works: Sequence[Work]) -> list[Outcome]:
-    labels = resources.settings.labels
     pictures = picture_vectors(resources, features, works)
-    prompts = features.query_vectors([PROMPT.format(label=label) for label in labels])
+    labels, prompts = resources.settings.labels, _prompts(resources, features)
     return [
         vector if isinstance(vector, RowError) else _best(labels, vector, prompts, features)
         for vector in pictures
     ]
+
+
+def _recall(resources: Resources, features: Features, works: Sequence[Work]) -> list[Made | None]:
+    kept = features.kept_pictures(work["picture"] for work in works)
+    if not kept:
+        return [None] * len(works)
+    labels, prompts = resources.settings.labels, _prompts(resources, features)
+    made = {sha: _best(labels, vector, prompts, features) for sha, vector in kept.items()}
+    return [made.get(work["picture"]) for work in works]
+
+
+def _prompts(resources: Resources, features: Features) -> Vector:
+    return features.query_vectors(
+        [PROMPT.format(label=label) for label in resources.settings.labels]
+    )
 
 
 def _best(labels: Sequence[str], picture: Vector, prompts: Vector, features: Features) -> Made:
@@ -114,6 +128,7 @@ STAGE = Stage(
             reads=("picture",),
             producer=lambda resources: _with_labels(resources.primary.producer, resources),
             requires=no_picture,
+            recall=lambda resources, works: _recall(resources, resources.primary, works),
             accelerated=True,
         ),
         Rung(
@@ -123,6 +138,7 @@ STAGE = Stage(
             reads=("picture",),
             producer=lambda resources: _with_labels(resources.fallback.producer, resources),
             requires=no_picture,
+            recall=lambda resources, works: _recall(resources, resources.fallback, works),
         ),
         Rung(
             name="rules",

@@ -10,7 +10,7 @@ from pipeline_assets.adapters.features import Features, Vector
 from pipeline_assets.core.contract import list_of
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Agreement, Rung, Stage
-from pipeline_assets.errors import ResourceExhausted, RowError, classify
+from pipeline_assets.errors import RowError
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages.common import (
     PICTURE_CARRIES,
@@ -42,41 +42,32 @@ def text_hash(_resources: Resources, works: Sequence[Work]) -> list[Outcome]:
 
 def _embedded(resources: Resources, features: Features, works: Sequence[Work]) -> list[Outcome]:
     with_picture = [work for work in works if work["picture"] is not None]
-    without = [work for work in works if work["picture"] is None]
-    vectors: dict[Any, Vector | RowError] = {}
-    if with_picture:
-        found = picture_vectors(resources, features, with_picture)
-        vectors.update(zip((work.id for work in with_picture), found, strict=True))
-    if without:
-        texts = _texts(features, without, alone=not with_picture)
-        vectors.update(zip((work.id for work in without), texts, strict=True))
-    return [_outcome(vectors[work.id], features, work) for work in works]
+    found = zip(with_picture, picture_vectors(resources, features, with_picture), strict=True)
+    pictures = {work["picture"]: vector for work, vector in found}
+    texts = features.texts(work["text"] for work in works if work["picture"] is None)
+    vectors = [
+        pictures[work["picture"]] if work["picture"] else texts[work["text"]] for work in works
+    ]
+    return [
+        vector if isinstance(vector, RowError) else _made(vector, features, work)
+        for work, vector in zip(works, vectors, strict=True)
+    ]
 
 
-def _texts(
-    features: Features, works: Sequence[Work], *, alone: bool
-) -> Sequence[Vector | RowError]:
-    """The vectors of texts, which must not take down the pictures that came along with a label.
-
-    Out of memory still ends the call: the chain then halves the batch.
-    """
-    try:
-        return features.texts([work["text"] for work in works])
-    except Exception as error:
-        reason = classify(error)
-        if alone or isinstance(reason, ResourceExhausted):
-            raise
-        return [reason] * len(works)
+def _recall(features: Features, works: Sequence[Work]) -> list[Made | None]:
+    pictures = features.kept_pictures({work["picture"] for work in works} - {None})
+    texts = features.kept_texts({work["text"] for work in works} - {None})
+    kept = [
+        pictures.get(work["picture"]) if work["picture"] else texts.get(work["text"])
+        for work in works
+    ]
+    return [
+        None if vector is None else _made(vector, features, work)
+        for work, vector in zip(works, kept, strict=True)
+    ]
 
 
-def _scope(work: Work) -> str:
-    """Pictures have a breaker of their own: their vectors are mostly kept, and need no model."""
-    return TEXT if work["picture"] is None else IMAGE
-
-
-def _outcome(vector: Vector | RowError, features: Features, work: Work) -> Outcome:
-    if isinstance(vector, RowError):
-        return vector
+def _made(vector: Vector, features: Features, work: Work) -> Made:
     modality = TEXT if work["picture"] is None else IMAGE
     return Made((vector.astype(np.float32), features.producer, modality))
 
@@ -105,7 +96,7 @@ STAGE = Stage(
             reads=("picture", "text", LABEL_FAMILY),
             producer=lambda resources: resources.primary.producer,
             family=lambda resources: resources.primary.producer,
-            scope=_scope,
+            recall=lambda resources, works: _recall(resources.primary, works),
             accelerated=True,
         ),
         Rung(
@@ -115,6 +106,7 @@ STAGE = Stage(
             reads=("picture", "text", LABEL_FAMILY),
             producer=lambda resources: resources.fallback.producer,
             family=lambda resources: resources.fallback.producer,
+            recall=lambda resources, works: _recall(resources.fallback, works),
         ),
         Rung(
             name="text_hash",
