@@ -174,7 +174,7 @@ def story(told: Mapping[str, Any]) -> None:
     _statuses(acts)
     rungs = dict.fromkeys(name for act in acts for name in act["rungs"])
     rows = [[name, *(_rung(act["rungs"].get(name)) for act in acts)] for name in rungs]
-    _out.print(_table(columns, rows, title="Rows made by each rung"))
+    _out.print(_table(columns, rows, title="Rows made by each rung (+ recalled from equal work) / calls"))
     _out.print(f'\n[bold]pipeline-assets search "{told["query"]}"[/]')
     hits(told["hits"])
     _out.print(_where_next(told))
@@ -190,9 +190,9 @@ def _statuses(acts: Sequence[Mapping[str, Any]]) -> None:
 
 def _rung(stats: Mapping[str, int] | None) -> str:
     if stats is None:
-        return "not called"
-    recalled = f" + {stats['recalled']} recalled" if stats["recalled"] else ""
-    return f"{stats['made']} in {stats['calls']} calls{recalled}"
+        return "-"
+    recalled = f" (+{stats['recalled']})" if stats["recalled"] else ""
+    return f"{stats['made']}{recalled} / {stats['calls']}"
 
 
 def _where_next(told: Mapping[str, Any]) -> str:
@@ -211,8 +211,8 @@ def _table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None
 ) -> Table:
     made = Table(title=title, title_justify="left", show_edge=False)
-    for column in columns:
-        made.add_column(escape(column), overflow="fold")
+    for place, column in enumerate(columns):
+        made.add_column(escape(column), overflow="fold", no_wrap=place == 0)
     for row in rows:
         made.add_row(*(escape(_cell(value)) for value in row))
     return made

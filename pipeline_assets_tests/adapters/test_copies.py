@@ -1,0 +1,47 @@
+"""Where the last good copy of a URL lies."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline_assets.adapters.blobs import BlobRef
+from pipeline_assets.adapters.copies import URLS_PER_QUERY, Copies, Copy
+from pipeline_assets.adapters.state import State
+from pipeline_assets_tests.conftest import HOUR_START
+
+COPY = Copy(BlobRef("2026/03/02/a.tar", 512, 7, "ab" * 32), "text/html", HOUR_START)
+
+
+@pytest.fixture
+def copies(tmp_path: Path) -> Iterator[Copies]:
+    """An empty index."""
+    state = State(f"sqlite:///{tmp_path / 'state.db'}")
+    yield Copies(state)
+    state.close()
+
+
+def test_a_copy_is_found_as_it_was_kept(copies: Copies) -> None:
+    """Place, type and time, to the microsecond."""
+    kept = replace(COPY, content_type=None, fetched_at=HOUR_START.replace(microsecond=123456))
+    copies.keep({"https://shop.example/a": COPY, "https://shop.example/b": kept})
+    found = copies.find(["https://shop.example/a", "https://shop.example/b", "https://x.example"])
+    assert found == {"https://shop.example/a": COPY, "https://shop.example/b": kept}
+
+
+def test_a_newer_copy_replaces_the_older(copies: Copies) -> None:
+    """The last good one is the one to fall back to."""
+    newer = replace(COPY, blob=replace(COPY.blob, pack="2026/03/03/b.tar"))
+    copies.keep({"u": COPY})
+    copies.keep({"u": newer})
+    copies.keep({})
+    assert copies.find(["u"]) == {"u": newer}
+
+
+def test_any_number_of_urls_can_be_asked_for(copies: Copies) -> None:
+    """Past what one statement takes."""
+    urls = [f"https://shop.example/{i}" for i in range(URLS_PER_QUERY + 1)]
+    copies.keep(dict.fromkeys(urls, COPY))
+    assert len(copies.find(urls)) == len(urls)
+    assert copies.find([]) == {}
