@@ -164,7 +164,7 @@ def retry_queue(
     format: FormatOption = Format.TEXT,  # noqa: A002
 ) -> None:
     """List the improvable rows of items under the threshold, worst first."""
-    _table(lambda resources: queues.retry_queue(resources, limit), format)
+    _table(lambda resources: queues.retry_queue(resources, limit), format, output.reasons)
 
 
 @dead_letters_app.command("list")
@@ -173,7 +173,7 @@ def dead_letters_list(
     format: FormatOption = Format.TEXT,  # noqa: A002
 ) -> None:
     """List the dead letters with their reasons, newest hour first."""
-    _table(lambda resources: queues.dead_letters(resources, limit), format)
+    _table(lambda resources: queues.dead_letters(resources, limit), format, output.reasons)
 
 
 @breakers_app.command("list")
@@ -235,10 +235,14 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _table(read: Callable[[Resources], list[dict[str, Any]]], wanted: Format) -> None:
+def _table(
+    read: Callable[[Resources], list[dict[str, Any]]],
+    wanted: Format,
+    render: Callable[[Any], None] = output.table,
+) -> None:
     with opened() as resources:
         rows = read(resources)
-    output.emit(rows, wanted, output.table)
+    output.emit(rows, wanted, render)
 
 
 def _record(act: Callable[[Resources], dict[str, Any]], wanted: Format) -> None:

@@ -5,7 +5,6 @@ Each is one slice per hour: a query over that hour's Parquet files, in DuckDB.
 
 from dataclasses import dataclass
 
-import duckdb
 import pyarrow as pa
 
 from pipeline_assets.adapters.history import read_calls
@@ -107,6 +106,8 @@ DERIVED = (QUALITY_SUMMARY, RETRY_QUEUE, DEAD_LETTERS, RELIABILITY)
 
 def derive(tables: Tables, table: Derived, hour: str, threshold: float) -> pa.Table:
     """An hour of a derived table, from the stage tables that there are."""
+    import duckdb  # noqa: PLC0415 - a tenth of a second that loading the definitions need not cost
+
     present = [name for name in (*STAGE_TABLES, ENRICHED) if tables.exists(name, hour)]
     bookkeeping = pa.concat_tables(_bookkeeping(tables, name, hour) for name in present)
     enriched = tables.read(ENRICHED, hour, ["item_id", "quality"])

@@ -1,6 +1,7 @@
 """What the commands print: JSON for machines, tables for people, notes on stderr."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
@@ -13,7 +14,10 @@ from rich.table import Table
 
 LONG_CELL = 70
 
-_out = Console(highlight=False)
+PIPE_WIDTH = 120
+"""Where there is no terminal to ask: wide enough for the widest table without folding names."""
+
+_out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 _err = Console(stderr=True, highlight=False)
 
 
@@ -53,6 +57,21 @@ def table(rows: Sequence[Mapping[str, Any]]) -> None:
         _out.print("nothing")
         return
     _out.print(_table(list(rows[0]), [list(row.values()) for row in rows]))
+
+
+def reasons(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Rows of a queue: where, what kind, and the whole reason on a line of its own."""
+    for row in rows:
+        where = "/".join(filter(None, (row["stage"], row["role"])))
+        quality = f", item at {_number(row['item_quality'])}" if "item_quality" in row else ""
+        _out.print(
+            f"{row['hour']} [bold]{escape(row['item_id'])}[/] {where}: {row['error_kind']}, "
+            f"{row['attempts']} attempts{quality}",
+            soft_wrap=True,
+        )
+        _out.print(f"    {escape(row['error'] or '')}", soft_wrap=True)
+    if not rows:
+        _out.print("nothing")
 
 
 def record(values: Mapping[str, Any]) -> None:
@@ -174,7 +193,7 @@ def story(told: Mapping[str, Any]) -> None:
     _statuses(acts)
     rungs = dict.fromkeys(name for act in acts for name in act["rungs"])
     rows = [[name, *(_rung(act["rungs"].get(name)) for act in acts)] for name in rungs]
-    _out.print(_table(columns, rows, title="Rows made by each rung (+ recalled from equal work) / calls"))
+    _out.print(_table(columns, rows, title="Rows made (+ recalled) / calls, by rung"))
     _out.print(f'\n[bold]pipeline-assets search "{told["query"]}"[/]')
     hits(told["hits"])
     _out.print(_where_next(told))

@@ -40,6 +40,15 @@ class BlobRef:
     sha256: str
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """An earlier answer to a URL: where its bytes are, and from when."""
+
+    blob: BlobRef
+    content_type: str | None
+    fetched_at: datetime
+
+
 class Blobs:
     """The packs below one folder, `{data}/blobs`; `now` dates the folders of new packs."""
 

@@ -41,9 +41,10 @@ class ResultCache:
             return
         with self._state.transaction() as connection:
             now = self._state.now(connection)
+            # First, or one that is too old would keep its key from the new value.
+            connection.execute(sa.delete(results).where(results.c.kept_at < now - self._ttl_s))
             statement = self._state.insert(results).on_conflict_do_nothing(index_elements=["key"])
             connection.execute(
                 statement,
                 [{"key": key, "value": value, "kept_at": now} for key, value in values.items()],
             )
-            connection.execute(sa.delete(results).where(results.c.kept_at < now - self._ttl_s))

@@ -4,24 +4,14 @@ An index over the `fetched` tables, kept in the state database; lost with it, it
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.blobs import BlobRef
+from pipeline_assets.adapters.blobs import BlobRef, Copy
 from pipeline_assets.adapters.state import State, copies
 
 URLS_PER_QUERY = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Copy:
-    """An earlier answer to a URL: where its bytes are, and from when."""
-
-    blob: BlobRef
-    content_type: str | None
-    fetched_at: datetime
 
 
 class Copies:

@@ -7,11 +7,14 @@ durable shards and returns a small manifest. Only crashes cross it. The local en
 this process, one shard after the other.
 """
 
+from __future__ import annotations
+
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -24,9 +27,11 @@ from pipeline_assets.core.fingerprint import Keys
 from pipeline_assets.core.plan import Planned, Situation, Standing, plan_row
 from pipeline_assets.core.results import Stamp, untried, worked
 from pipeline_assets.core.rows import Row, RowId, Work, from_table, to_table
-from pipeline_assets.core.stage import Stage
 from pipeline_assets.core.status import Status
-from pipeline_assets.resources import Resources
+
+if TYPE_CHECKING:
+    from pipeline_assets.core.stage import Stage
+    from pipeline_assets.resources import Resources
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +70,7 @@ class Report:
     interrupted: bool = False
     seconds: float = 0.0
 
-    def add(self, other: "Report") -> None:
+    def add(self, other: Report) -> None:
         """Count a shard's manifest in."""
         self.rows += other.rows
         self.interrupted |= other.interrupted

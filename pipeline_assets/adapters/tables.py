@@ -142,8 +142,7 @@ class TableWriter:
         trace: TracebackType | None,
     ) -> None:
         # Never onto the final name: what is not published by now is not wanted.
-        with suppress(OSError):  # a full disk refuses the last flush too, and nobody wants it
-            self._file.close()
+        self._file.abandon()
         with suppress(FileNotFoundError):
             self._temp.unlink()
 
@@ -175,21 +174,30 @@ class _HashingFile:
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb")
         self._hash = hashlib.sha256()
-        self.closed = False
+        self.closed = self._abandoned = False
 
     def write(self, data: bytes) -> int:
+        if self._abandoned:
+            return len(data)
         self._hash.update(data)
         return self._file.write(data)
 
     def tell(self) -> int:
-        return self._file.tell()
+        return 0 if self._abandoned else self._file.tell()
 
     def flush(self) -> None:
-        self._file.flush()
+        if not self._abandoned:
+            self._file.flush()
 
     def close(self) -> None:
         self.closed = True
         self._file.close()
+
+    def abandon(self) -> None:
+        """Nobody wants these bytes any more, nor those that the Parquet writer still holds."""
+        self.closed = self._abandoned = True
+        with suppress(OSError):  # a full disk refuses the last flush too
+            self._file.close()
 
     def readable(self) -> bool:
         return False

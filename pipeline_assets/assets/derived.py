@@ -1,24 +1,28 @@
 """The assets that are derived from an hour's stage tables."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pyarrow as pa
 
+from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.shown import as_metadata, table_metadata
 from pipeline_assets.assets.stages import OWNERS
 from pipeline_assets.derived import ENRICHED, Derived, derive
 from pipeline_assets.drift import drift
-from pipeline_assets.resources import Resources, opened
 
-Make = Callable[[Resources, str], pa.Table]
+if TYPE_CHECKING:
+    from pipeline_assets.resources import Resources
+
+Make = Callable[["Resources", str], pa.Table]
 """(resources, hour) → the hour's table."""
 
 
 def derived_asset(table: Derived, hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
     """The asset of a derived table."""
 
-    def make(resources: Resources, hour: str) -> pa.Table:
+    def make(resources: "Resources", hour: str) -> pa.Table:
         return derive(resources.tables, table, hour, resources.settings.quality_threshold)
 
     return _asset(table.name, table.description, "monitoring", make, hours)

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.shown import (
     as_metadata,
     column_schema,
@@ -9,7 +10,6 @@ from pipeline_assets.assets.shown import (
     table_metadata,
 )
 from pipeline_assets.assets.stages import OWNERS
-from pipeline_assets.resources import opened
 from pipeline_assets.stages.items import (
     ITEMS,
     REJECTS,

@@ -6,9 +6,9 @@ import time
 import dagster as dg
 
 from pipeline_assets.adapters.engine import Order, materialize
+from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.shown import as_metadata, column_schema, report_metadata, stage_metadata
 from pipeline_assets.core.stage import Stage
-from pipeline_assets.resources import opened
 
 OWNERS = ["team:data-platform"]
 ACCELERATOR_POOL = "accelerator"

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 import dagster as dg
 import pyarrow as pa
 
+from pipeline_assets.assets.opening import opened
 from pipeline_assets.checks.factories import quality_check, structure_check
 from pipeline_assets.derived import ENRICHED
-from pipeline_assets.resources import opened
 from pipeline_assets.stages import STAGES
 from pipeline_assets.stages.items import ITEMS, REQUIRED, SCHEMA
 

@@ -1,19 +1,18 @@
 """Classify image: which of the configured labels an item's picture shows."""
 
+from __future__ import annotations
+
 import re
-from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 
-from pipeline_assets.adapters.features import Features, Vector
 from pipeline_assets.core.fingerprint import digest
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.errors import RowError, UpstreamMissing
-from pipeline_assets.resources import Resources
 from pipeline_assets.stages.common import (
     PICTURE_CARRIES,
     PICTURE_FROM,
@@ -21,6 +20,12 @@ from pipeline_assets.stages.common import (
     picture_of,
     picture_vectors,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pipeline_assets.adapters.features import Features, Vector
+    from pipeline_assets.resources import Resources
 
 PROMPT = "a picture of a {label}"
 RULE_WEIGHTS = {"file name": 3, "name": 3, "description": 2, "text": 1}

@@ -1,19 +1,23 @@
 """What the stages that look at pictures and read names share."""
 
-from collections.abc import Callable, Mapping, Sequence
+from __future__ import annotations
+
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.adapters.blobs import BlobRef
-from pipeline_assets.adapters.features import Features, Vector
 from pipeline_assets.adapters.pictures import decode
-from pipeline_assets.core.rows import Work
 from pipeline_assets.core.status import Status
-from pipeline_assets.errors import RowError
-from pipeline_assets.resources import Resources
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
     from PIL.Image import Image
+
+    from pipeline_assets.adapters.features import Features, Vector
+    from pipeline_assets.core.rows import Work
+    from pipeline_assets.errors import RowError
+    from pipeline_assets.resources import Resources
 
 IMAGE = "validated.image"
 PICTURE_FROM = (f"{IMAGE}.status", f"{IMAGE}.rung", f"{IMAGE}.sha256")
@@ -49,7 +53,7 @@ def picture_vectors(
     return [vectors[work["picture"]] for work in works]
 
 
-def _loader(resources: Resources, features: Features, work: Work) -> Callable[[], "Image"]:
+def _loader(resources: Resources, features: Features, work: Work) -> Callable[[], Image]:
     blob = blob_of(work, "fetched.image", work["picture"])
     return lambda: decode(
         resources.blobs.read(blob), resources.settings.max_pixels, at_least=features.input_pixels

@@ -1,17 +1,16 @@
 """Embed: one vector per item, of its picture or, where it declares none, of its text."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from pipeline_assets.adapters.features import Features, Vector
 from pipeline_assets.core.contract import list_of
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Agreement, Rung, Stage
 from pipeline_assets.errors import RowError
-from pipeline_assets.resources import Resources
 from pipeline_assets.stages.common import (
     PICTURE_CARRIES,
     PICTURE_FROM,
@@ -20,6 +19,12 @@ from pipeline_assets.stages.common import (
 )
 from pipeline_assets.stages.hashed_text import SPACE as TEXT_HASH_SPACE
 from pipeline_assets.stages.hashed_text import hashed_vector
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pipeline_assets.adapters.features import Features, Vector
+    from pipeline_assets.resources import Resources
 
 IMAGE, TEXT = "image", "text"
 LABEL_FAMILY = "image_labels.family"

@@ -1,6 +1,8 @@
 """Extract text: title and main text of an item's document."""
 
-from collections.abc import Callable, Sequence
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -9,8 +11,12 @@ from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import classify
-from pipeline_assets.resources import Resources
 from pipeline_assets.stages.common import blob_of, tool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pipeline_assets.resources import Resources
 
 DOCUMENT = "validated.document"
 READS = (f"{DOCUMENT}.status", f"{DOCUMENT}.rung", f"{DOCUMENT}.sha256")

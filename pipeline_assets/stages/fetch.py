@@ -1,21 +1,25 @@
 """Fetch: the bytes behind an item's URLs, into packs."""
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pyarrow as pa
 
-from pipeline_assets.adapters.blobs import BlobRef
-from pipeline_assets.adapters.copies import Copy
-from pipeline_assets.adapters.http import Fetched
+from pipeline_assets.adapters.blobs import BlobRef, Copy
 from pipeline_assets.core.contract import TIMESTAMP
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.core.status import Role
 from pipeline_assets.errors import RowError, UpstreamMissing
-from pipeline_assets.resources import Resources
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from pipeline_assets.adapters.http import Fetched
+    from pipeline_assets.resources import Resources
 
 
 def http(resources: Resources, works: Sequence[Work]) -> list[Outcome]:

@@ -4,15 +4,15 @@ Not a chain: there is one way to read a feed. A bad row becomes a row with its r
 that is no longer in the feed stays, since a feed that was cut short must not delete a catalogue.
 """
 
+from __future__ import annotations
+
 from collections import Counter
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from pipeline_assets.adapters.feed import feed_columns, read_feed
-from pipeline_assets.adapters.feed_rows import FeedRow
 from pipeline_assets.core.contract import (
     ITEM_KEY,
     SCHEMA_VERSION,
@@ -26,7 +26,13 @@ from pipeline_assets.core.fingerprint import digest
 from pipeline_assets.core.rows import Row, from_table, to_table
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import ErrorKind, FeedError
-from pipeline_assets.resources import Resources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import datetime
+
+    from pipeline_assets.adapters.feed_rows import FeedRow
+    from pipeline_assets.resources import Resources
 
 ITEMS = "items"
 REJECTS = "feed_rejects"

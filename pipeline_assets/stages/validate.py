@@ -1,6 +1,9 @@
 """Validate: are the bytes what they should be? Content is sniffed, never believed."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -10,13 +13,15 @@ from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.core.status import Role, Status
 from pipeline_assets.errors import classify
-from pipeline_assets.resources import Resources
 from pipeline_assets.stages.common import blob_of
+
+if TYPE_CHECKING:
+    from pipeline_assets.resources import Resources
 
 CARRIES = ("fetched.pack", "fetched.offset", "fetched.size", "fetched.error")
 READS = ("fetched.status", "fetched.rung", "fetched.sha256")
 
-Look = Callable[[bytes, Resources], tuple[str, int | None, int | None, int | None]]
+Look = Callable[[bytes, "Resources"], tuple[str, int | None, int | None, int | None]]
 """bytes → (media type, width, height, pages)."""
 
 

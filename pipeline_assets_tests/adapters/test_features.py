@@ -1,0 +1,142 @@
+"""One forward pass for all, over a fake model and a real cache."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipeline_assets.adapters.cache import ResultCache
+from pipeline_assets.adapters.clip import FakeClip
+from pipeline_assets.adapters.features import Features, Vector
+from pipeline_assets.adapters.state import State
+from pipeline_assets.errors import InvalidInput, ResourceExhausted
+
+RED, BLUE = Image.new("RGB", (20, 20), "red"), Image.new("RGB", (20, 20), "blue")
+
+
+class CountedRuns:
+    """A runner that counts, and that can be told to fail."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.error: Exception | None = None
+
+    def __call__(self, rows: int, call: Callable[[], object]) -> object:
+        """Run a call."""
+        self.rows.append(rows)
+        if self.error is not None:
+            raise self.error
+        return call()
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[ResultCache]:
+    """An empty cache."""
+    state = State(f"sqlite:///{tmp_path / 'state.db'}")
+    yield ResultCache(state)
+    state.close()
+
+
+@pytest.fixture
+def runs() -> CountedRuns:
+    """What the accelerator was asked for."""
+    return CountedRuns()
+
+
+def features_of(cache: ResultCache, runs: CountedRuns, producer: str = "fake@1") -> Features:
+    """Features of a fake model."""
+    model = FakeClip(id=producer)
+    return Features(lambda: model, producer, cache, run=runs)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def features(cache: ResultCache, runs: CountedRuns) -> Features:
+    """Features of one fake model."""
+    return features_of(cache, runs)
+
+
+def test_a_batch_is_one_pass_and_its_vectors_are_kept(
+    features: Features, runs: CountedRuns, cache: ResultCache
+) -> None:
+    """Whoever asks next, in another stage or another process, finds them."""
+    made = features.pictures({"a": lambda: RED, "b": lambda: BLUE})
+    assert runs.rows == [2]
+    kept = features_of(cache, runs).kept_pictures(["a", "b", "c"])
+    assert set(kept) == {"a", "b"}
+    for sha, vector in kept.items():
+        np.testing.assert_array_equal(vector, np.asarray(made[sha]))
+
+
+def test_a_picture_that_cannot_be_decoded_is_one_bad_row(features: Features) -> None:
+    """Its reason stands where its vector would, and nothing of it is kept."""
+
+    def broken() -> Image.Image:
+        raise InvalidInput("the picture cannot be decoded")
+
+    made = features.pictures({"a": lambda: RED, "bad": broken})
+    assert isinstance(made["bad"], InvalidInput)
+    assert not isinstance(made["a"], InvalidInput)
+    assert set(features.kept_pictures(["a", "bad"])) == {"a"}
+
+
+def test_nothing_decodable_asks_the_accelerator_for_nothing(
+    features: Features, runs: CountedRuns
+) -> None:
+    """No empty batch."""
+
+    def broken() -> Image.Image:
+        raise InvalidInput("no")
+
+    features.pictures({"bad": broken})
+    assert features.pictures({}) == {}
+    assert features.texts([]) == {}
+    assert runs.rows == []
+
+
+def test_equal_texts_are_one_row_of_the_pass(features: Features, runs: CountedRuns) -> None:
+    """Each text once."""
+    assert set(features.texts(["lamp", "hat", "lamp"])) == {"lamp", "hat"}
+    assert runs.rows == [2]
+    assert set(features.kept_texts(["lamp", "shoe"])) == {"lamp"}
+
+
+def test_an_accelerator_that_fails_fails_the_call(features: Features, runs: CountedRuns) -> None:
+    """The chain decides what follows; nothing is kept."""
+    runs.error = ResourceExhausted("out of memory")
+    with pytest.raises(ResourceExhausted):
+        features.pictures({"a": lambda: RED})
+    with pytest.raises(ResourceExhausted):
+        features.texts(["lamp"])
+    assert not features.kept_pictures(["a"])
+    assert not features.kept_texts(["lamp"])
+
+
+def test_labels_and_queries_are_not_held_back_by_a_fault_on_request(
+    features: Features, runs: CountedRuns
+) -> None:
+    """They come in the order asked for, doubles included."""
+    runs.error = ResourceExhausted("out of memory")
+    vectors = features.query_vectors(["lamp", "hat", "lamp"])
+    assert vectors.shape == (3, FakeClip().dim)
+    np.testing.assert_array_equal(vectors[0], vectors[2])
+    np.testing.assert_array_equal(features.query_vectors(["lamp", "hat", "lamp"]), vectors)
+    assert runs.rows == []
+
+
+def test_another_model_finds_nothing_of_the_first(
+    features: Features, cache: ResultCache, runs: CountedRuns
+) -> None:
+    """Vectors of different spaces are never mixed, nor are pictures and texts."""
+    features.pictures({"lamp": lambda: RED})
+    assert not features_of(cache, runs, "fake@2").kept_pictures(["lamp"])
+    assert not features.kept_texts(["lamp"])
+
+
+def test_probabilities_sum_to_one_and_favour_the_nearest(features: Features) -> None:
+    """A softmax over scaled cosines."""
+    prompts: Vector = features.query_vectors(["a", "b", "c"])
+    shares = features.probabilities(prompts[1], prompts)
+    assert shares.sum() == pytest.approx(1)
+    assert int(shares.argmax()) == 1

@@ -1,0 +1,53 @@
+"""What came of every rung call, beside the tables."""
+
+from collections import Counter
+from pathlib import Path
+
+from pipeline_assets.adapters.history import calls_path, hours_with_calls, keep_calls, read_calls
+from pipeline_assets.adapters.tables import Tables
+from pipeline_assets.core.chain import RungStats
+from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR
+
+
+def stats(rows: int, **errors: int) -> RungStats:
+    """A rung's figures."""
+    return RungStats(calls=1, rows=rows, made=rows, seconds=0.5, errors=Counter(errors))
+
+
+def test_runs_add_to_the_history_of_a_stage_and_hour(tmp_path: Path) -> None:
+    """Nothing that was kept is lost."""
+    tables = Tables(tmp_path)
+    keep_calls(tables, "fetched", HOUR, "run 1", HOUR_START, {"http": stats(5, not_found=2)})
+    keep_calls(tables, "fetched", HOUR, "run 2", HOUR_START, {"http": stats(1)})
+    keep_calls(tables, "embeddings", HOUR, "run 2", HOUR_START, {"cpu_clip": stats(3)})
+    kept = read_calls(tables, HOUR).to_pylist()
+    assert [(row["stage"], row["run_id"], row["rung"], row["rows"]) for row in kept] == [
+        ("embeddings", "run 2", "cpu_clip", 3),
+        ("fetched", "run 1", "http", 5),
+        ("fetched", "run 2", "http", 1),
+    ]
+    assert dict(kept[1]["errors"]) == {"not_found": 2}
+    assert kept[1]["at"] == HOUR_START
+
+
+def test_a_run_without_calls_writes_nothing(tmp_path: Path) -> None:
+    """A third run of a finished hour leaves no trace here."""
+    tables = Tables(tmp_path)
+    keep_calls(tables, "fetched", HOUR, "run", HOUR_START, {})
+    assert not calls_path(tables, "fetched", HOUR).exists()
+    assert hours_with_calls(tables) == []
+
+
+def test_an_hour_without_calls_is_an_empty_table_with_its_columns(tmp_path: Path) -> None:
+    """A query over it finds no rows, not an error."""
+    calls = read_calls(Tables(tmp_path), HOUR)
+    assert calls.num_rows == 0
+    assert {"stage", "rung", "rows", "seconds"} <= set(calls.column_names)
+
+
+def test_hours_are_listed_oldest_first(tmp_path: Path) -> None:
+    """Whichever was written first."""
+    tables = Tables(tmp_path)
+    for hour in (NEXT_HOUR, HOUR):
+        keep_calls(tables, "fetched", hour, "run", HOUR_START, {"http": stats(1)})
+    assert hours_with_calls(tables) == [HOUR, NEXT_HOUR]

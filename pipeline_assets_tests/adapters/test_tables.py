@@ -1,0 +1,175 @@
+"""Tables on a real disk: published whole, or not at all."""
+
+import errno
+import io
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipeline_assets.adapters import tables as tables_module
+from pipeline_assets.adapters.tables import ROW_GROUP_ROWS, Tables
+from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, check_contract
+from pipeline_assets.core.rows import Row, to_table
+from pipeline_assets.core.status import Status
+from pipeline_assets.errors import ContractError, StorageError
+from pipeline_assets.stages import extract_text
+
+ASSET, HOUR = "extracted_text", "2026-03-02-06"
+STAGE = extract_text.STAGE
+
+
+@pytest.fixture
+def tables(tmp_path: Path) -> Tables:
+    """No table yet."""
+    return Tables(tmp_path / "tables")
+
+
+def table_of(*texts: str) -> pa.Table:
+    """A sound stage table."""
+    rows = [
+        Row((f"i{n:06d}",), (None, text), Status.OK, rung="structured", quality=1.0)
+        for n, text in enumerate(texts)
+    ]
+    return to_table(rows, STAGE.schema)
+
+
+def checked(table: pa.Table) -> None:
+    """The contract's rules."""
+    check_contract(f"{ASSET} of {HOUR}", table, STAGE.required)
+
+
+def only_the_table_is_left(tables: Tables) -> bool:
+    """No temp file beside it."""
+    path = tables.path(ASSET, HOUR)
+    return list(path.parent.iterdir()) == [path]
+
+
+def test_a_published_table_is_read_back_as_it_was_written(tables: Tables) -> None:
+    """Rows, types and schema version, by us and by anybody who reads Parquet."""
+    table = table_of("one", "two")
+    tables.write(ASSET, HOUR, table, checked)
+    assert tables.read(ASSET, HOUR).equals(table)
+    assert tables.rows(ASSET, HOUR) == 2
+    assert tables.schema(ASSET, HOUR).metadata[SCHEMA_VERSION_KEY] == b"1"
+    plain = pq.read_table(tables.path(ASSET, HOUR), partitioning=None)
+    assert plain["text"].to_pylist() == ["one", "two"]
+    assert only_the_table_is_left(tables)
+
+
+def test_an_hour_without_rows_is_a_table_of_none(tables: Tables) -> None:
+    """It has its columns and types all the same."""
+    tables.write(ASSET, HOUR, table_of(), checked)
+    assert tables.exists(ASSET, HOUR)
+    assert tables.read(ASSET, HOUR).schema.equals(STAGE.schema)
+    assert tables.shards(ASSET, HOUR) == []
+
+
+def test_a_table_that_is_not_there_says_what_to_materialize(tables: Tables) -> None:
+    """Nothing to read is no table of 0 rows."""
+    assert not tables.exists(ASSET, HOUR)
+    assert tables.rows(ASSET, HOUR) == 0
+    assert tables.shards(ASSET, HOUR) == []
+    with pytest.raises(FileNotFoundError, match=f"{ASSET} has no table for hour {HOUR}"):
+        tables.read(ASSET, HOUR)
+
+
+def test_hours_are_listed_oldest_first(tables: Tables) -> None:
+    """A folder without a table is no hour."""
+    for hour in ("2026-03-02-07", "2025-12-31-23", "2026-03-02-06"):
+        tables.write(ASSET, hour, table_of())
+    (tables.root / ASSET / "hour=2027-01-01-00").mkdir()
+    assert tables.hours(ASSET) == ["2025-12-31-23", "2026-03-02-06", "2026-03-02-07"]
+
+
+def test_shards_are_row_groups_and_a_range_reads_just_its_items(tables: Tables) -> None:
+    """However the range lies to the groups; columns can be picked."""
+    count = 2 * ROW_GROUP_ROWS + 5
+    tables.write(ASSET, HOUR, table_of(*map(str, range(count))))
+    shards = tables.shards(ASSET, HOUR)
+    assert [first for first, _last in shards] == ["i000000", "i004096", "i008192"]
+    assert shards[-1][1] == f"i{count - 1:06d}"
+    whole = [tables.read(ASSET, HOUR, items=shard).num_rows for shard in shards]
+    assert whole == [ROW_GROUP_ROWS, ROW_GROUP_ROWS, 5]
+    across = tables.read(ASSET, HOUR, ["text"], ("i004095", "i004097"))
+    assert across.column_names == ["item_id", "text"]
+    assert across["text"].to_pylist() == ["4095", "4096", "4097"]
+    assert tables.read(ASSET, HOUR, items=("j", "k")).num_rows == 0
+
+
+def test_a_broken_rule_is_not_published_and_the_old_table_stays(tables: Tables) -> None:
+    """The message names table, rule and row."""
+    tables.write(ASSET, HOUR, table_of("old"), checked)
+    broken = to_table([Row(("i1",), (None, None), Status.OK, rung="plain", quality=1.0)], STAGE.schema)
+    with pytest.raises(ContractError, match="text is null on an ok row.*'item_id': 'i1'"):
+        tables.write(ASSET, HOUR, broken, checked)
+    assert tables.read(ASSET, HOUR)["text"].to_pylist() == ["old"]
+    assert only_the_table_is_left(tables)
+
+
+def test_what_is_not_published_is_never_seen(tables: Tables) -> None:
+    """An exception in the middle leaves the old table and no temp file."""
+    tables.write(ASSET, HOUR, table_of("old"))
+    with pytest.raises(KeyboardInterrupt), tables.writer(ASSET, HOUR, STAGE.schema, checked) as new:
+        new.write(table_of("new"))
+        raise KeyboardInterrupt
+    assert tables.read(ASSET, HOUR)["text"].to_pylist() == ["old"]
+    assert only_the_table_is_left(tables)
+
+
+def test_bytes_that_changed_on_their_way_to_the_disk_are_not_published(tables: Tables) -> None:
+    """One flipped bit is enough."""
+    tables.write(ASSET, HOUR, table_of("old"))
+    with tables.writer(ASSET, HOUR, STAGE.schema, checked) as writer:
+        writer.write(table_of(*map(str, range(500))))
+        writer._file.flush()
+        with writer._temp.open("r+b") as file:
+            file.seek(100)
+            flipped = file.read(1)[0] ^ 1
+            file.seek(100)
+            file.write(bytes([flipped]))
+        with pytest.raises(ContractError, match="differ from those written"):
+            writer.publish()
+    assert tables.read(ASSET, HOUR)["text"].to_pylist() == ["old"]
+    assert only_the_table_is_left(tables)
+
+
+class FullDisk(io.FileIO):
+    """A file on a disk that takes so many bytes and no more."""
+
+    left = 0
+
+    def write(self, data: Any) -> int:
+        if len(data) > FullDisk.left:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        FullDisk.left -= len(data)
+        return super().write(data) or 0
+
+
+@pytest.mark.parametrize("room", [0, 6_000])
+def test_a_full_disk_is_a_storage_error_and_the_old_table_stays(
+    tables: Tables, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """Whether it shows while rows are written or only when the last buffer is flushed."""
+    tables.write(ASSET, HOUR, table_of("old"))
+
+    def opened(path: Path, _mode: str) -> io.BufferedWriter:
+        return io.BufferedWriter(FullDisk(path, "w"))
+
+    monkeypatch.setattr(FullDisk, "left", room)
+    with monkeypatch.context() as patched:
+        patched.setattr(tables_module.Path, "open", opened)
+        with pytest.raises(StorageError, match="No space left.*run again"):
+            tables.write(ASSET, HOUR, table_of(*(f"{n * 7919}" for n in range(2000))))
+    assert tables.read(ASSET, HOUR)["text"].to_pylist() == ["old"]
+    assert only_the_table_is_left(tables)
+
+
+def test_a_table_of_a_newer_program_is_not_misread(tables: Tables) -> None:
+    """The message says what to do."""
+    newer = {SCHEMA_VERSION_KEY: str(SCHEMA_VERSION + 1).encode()}
+    tables.write(ASSET, HOUR, table_of("x").replace_schema_metadata(newer))
+    with pytest.raises(ContractError, match="upgrade pipeline-assets"):
+        tables.read(ASSET, HOUR)
