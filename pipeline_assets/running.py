@@ -83,7 +83,7 @@ def run_rejects(kept_in: "dg.DagsterInstance") -> int:
     from pipeline_assets.definitions import defs  # noqa: PLC0415 - loads Dagster
     from pipeline_assets.stages.items import REJECTS  # noqa: PLC0415
 
-    result = defs.resolve_job_def("feed_rejects").execute_in_process(
+    result = defs.resolve_job_def("rejects").execute_in_process(
         instance=kept_in, raise_on_error=False, run_config={"loggers": QUIET}
     )
     _raise_failure(result, "all")

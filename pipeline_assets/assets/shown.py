@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets.adapters.engine import Report
+from pipeline_assets.core.contract import MEANINGS
 from pipeline_assets.core.quality import COMPARED_DIGITS
 from pipeline_assets.core.status import Status
 
@@ -21,6 +22,7 @@ def column_schema(schema: pa.Schema) -> dict[str, Any]:
         dg.TableColumn(
             field.name,
             str(field.type),
+            description=MEANINGS.get(field.name),
             constraints=dg.TableColumnConstraints(nullable=field.nullable),
         )
         for field in schema

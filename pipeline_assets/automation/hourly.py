@@ -30,7 +30,7 @@ def hour_job(hours: dg.HourlyPartitionsDefinition) -> "AssetJob":
 def rejects_job() -> "AssetJob":
     """The feed's rows that are in no hour."""
     return dg.define_asset_job(
-        "feed_rejects",
+        "rejects",
         selection=dg.AssetSelection.assets(REJECTS),
         executor_def=dg.in_process_executor,
         description="Which rows of the feed are in no hour, and why.",

@@ -38,6 +38,28 @@ CONTRACT: tuple[pa.Field, ...] = (
     pa.field("run_id", pa.string()),
     pa.field("updated_at", TIMESTAMP),
 )
+MEANINGS = {
+    "item_id": "the item's id in the feed",
+    "role": "what the resource is to its item: document or image",
+    "status": "pending, failed, not-applicable, skipped or ok; explains every null value",
+    "rung": "the rung that made the value; null unless ok",
+    "fallback_used": "the rung again where it is not the primary",
+    "confidence": "0..1; 0 where skipped; null where nothing is claimed",
+    "quality": "this row's factor, 0..1; null while pending",
+    "error_kind": "why there is no value, or why no better rung made it",
+    "error": "what went wrong, in one sentence",
+    "retryable": "whether trying again can help",
+    "retry_at": "not to be tried before",
+    "attempts": "over all runs, since the input last changed",
+    "cost_usd": "over all runs",
+    "key": "idempotency key: digest of the input, digest of the maker",
+    "producer": "the model or tool, with its version",
+    "duration_ms": "time in the rungs, shared among the rows of a batch",
+    "run_id": "the run that last wrote the row",
+    "updated_at": "when the row was last written",
+}
+"""What the columns that every stage table shares mean, in a few words."""
+
 CONTRACT_NAMES: tuple[str, ...] = tuple(field.name for field in CONTRACT)
 
 ITEM_KEY = (pa.field("item_id", pa.string(), nullable=False),)
