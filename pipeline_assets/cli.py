@@ -252,11 +252,16 @@ def _record(act: Callable[[Resources], dict[str, Any]], wanted: Format) -> None:
 
 
 def _hours(hour: str | None, first: str | None, last: str | None) -> list[str]:
-    if (hour is None) == (first is None or last is None):
+    if (first is None) != (last is None) or (hour is None) == (first is None):
         raise typer.BadParameter("give either --hour, or --from and --to")
     begin, end = (_hour(hour), _hour(hour)) if hour else (_hour(first or ""), _hour(last or ""))
     if end < begin:
         raise typer.BadParameter(f"--to {last} is before --from {first}")
+    closed = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    if end > closed:
+        raise SettingsError(
+            "hour", hour_name(end), f"the last hour that has closed is {hour_name(closed)} (UTC)"
+        )
     count = int((end - begin) / timedelta(hours=1)) + 1
     return [hour_name(begin + timedelta(hours=step)) for step in range(count)]
 

@@ -1,6 +1,7 @@
 """What the commands print: JSON for machines, tables for people, notes on stderr."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
@@ -13,6 +14,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 LONG_CELL = 70
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 PIPE_WIDTH = 120
 """Where there is no terminal to ask: wide enough for the widest table without folding names."""
@@ -38,7 +41,7 @@ def emit(data: Any, wanted: Format, render: Callable[[Any], None]) -> None:
 
 def note(line: str) -> None:
     """A line for the person at the terminal, not for the pipe."""
-    _err.print(escape(line), soft_wrap=True)
+    _err.print(_safe(line), soft_wrap=True)
 
 
 def bar(steps: Sequence[str], what: str) -> Iterator[str]:
@@ -65,11 +68,11 @@ def reasons(rows: Sequence[Mapping[str, Any]]) -> None:
         where = "/".join(filter(None, (row["stage"], row["role"])))
         quality = f", item at {_number(row['item_quality'])}" if "item_quality" in row else ""
         _out.print(
-            f"{row['hour']} [bold]{escape(row['item_id'])}[/] {where}: {row['error_kind']}, "
+            f"{row['hour']} [bold]{_safe(row['item_id'])}[/] {where}: {row['error_kind']}, "
             f"{row['attempts']} attempts{quality}",
             soft_wrap=True,
         )
-        _out.print(f"    {escape(row['error'] or '')}", soft_wrap=True)
+        _out.print(f"    {_safe(row['error'] or '')}", soft_wrap=True)
     if not rows:
         _out.print("nothing")
 
@@ -77,16 +80,16 @@ def reasons(rows: Sequence[Mapping[str, Any]]) -> None:
 def record(values: Mapping[str, Any]) -> None:
     """One record, a line a field."""
     for name, value in values.items():
-        _out.print(f"{escape(name)}: {escape(_cell(value))}", soft_wrap=True)
+        _out.print(f"{_safe(name)}: {_safe(_cell(value))}", soft_wrap=True)
 
 
 def findings(rows: Sequence[Mapping[str, Any]]) -> None:
     """The doctor's findings."""
     for row in rows:
         mark = "[green]well[/]" if row["ok"] else "[red]wrong[/]"
-        _out.print(f"{mark:<16} {row['what']}: {escape(row['found'])}", soft_wrap=True)
+        _out.print(f"{mark:<16} {row['what']}: {_safe(row['found'])}", soft_wrap=True)
         if not row["ok"]:
-            _out.print(f"         to mend: {escape(row['mend'] or '')}", soft_wrap=True)
+            _out.print(f"         to mend: {_safe(row['mend'] or '')}", soft_wrap=True)
 
 
 def hits(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -113,7 +116,7 @@ def hits(rows: Sequence[Mapping[str, Any]]) -> None:
 def item(found: Mapping[str, Any]) -> None:
     """One item: its score, what it is made of, and each stage's rows."""
     _out.print(
-        f"[bold]{escape(found['item_id'])}[/] in hour {found['hour']}, "
+        f"[bold]{_safe(found['item_id'])}[/] in hour {found['hour']}, "
         f"quality {_number(found['quality'])}"
     )
     factors = found["quality_factors"] or []
@@ -121,7 +124,7 @@ def item(found: Mapping[str, Any]) -> None:
         _out.print(_table(list(factors[0]), [list(factor.values()) for factor in factors]))
     for name, rows in found["stages"].items():
         for row in rows:
-            _out.print(f"\n[bold]{name}[/] {escape(row.get('role') or '')}")
+            _out.print(f"\n[bold]{name}[/] {_safe(row.get('role') or '')}")
             record({key: value for key, value in row.items() if value is not None})
 
 
@@ -169,7 +172,7 @@ def runs(data: Mapping[str, Any]) -> None:
         ]
         _out.print(_table(columns, cells))
         for warning in each["warnings"]:
-            _out.print(f"[yellow]warning[/] {escape(warning)}", soft_wrap=True)
+            _out.print(f"[yellow]warning[/] {_safe(warning)}", soft_wrap=True)
     if data["feed_rejects"]:
         _out.print(
             f"{data['feed_rejects']} rows of the feed are in no hour; the table feed_rejects "
@@ -217,9 +220,9 @@ def _rung(stats: Mapping[str, int] | None) -> str:
 def _where_next(told: Mapping[str, Any]) -> str:
     item_id = told["hits"][0]["item_id"] if told["hits"] else "ITEM"
     return (
-        f"\nTold in {told['seconds']:.0f} s; the tables are under {escape(told['data'])}/tables. "
+        f"\nTold in {told['seconds']:.0f} s; the tables are under {_safe(told['data'])}/tables. "
         "Where to go next:\n"
-        f"  pipeline-assets show {escape(item_id)}    what happened to one item\n"
+        f"  pipeline-assets show {_safe(item_id)}    what happened to one item\n"
         "  pipeline-assets quality --by rung     how good the rows are, and which rung made them\n"
         "  pipeline-assets dead-letters list     rows that trying again cannot help, and why\n"
         "  make ui                               the same in Dagster's UI"
@@ -231,9 +234,9 @@ def _table(
 ) -> Table:
     made = Table(title=title, title_justify="left", show_edge=False)
     for place, column in enumerate(columns):
-        made.add_column(escape(column), overflow="fold", no_wrap=place == 0)
+        made.add_column(_safe(column), overflow="fold", no_wrap=place == 0)
     for row in rows:
-        made.add_row(*(escape(_cell(value)) for value in row))
+        made.add_row(*(_safe(_cell(value)) for value in row))
     return made
 
 
@@ -245,6 +248,11 @@ def _number(value: float | None, digits: int = 3) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
+def _safe(text: str) -> str:
+    """Strangers' text with neither markup nor anything that a terminal would obey."""
+    return escape(_CONTROL.sub(lambda found: repr(found[0])[1:-1], text))
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""
@@ -252,6 +260,8 @@ def _cell(value: Any) -> str:
         return f"{value:g}"
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
     text = str(value)
     return text if len(text) <= LONG_CELL else f"{text[: LONG_CELL - 1]}…"
 

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipeline_assets.errors import PipelineError
+from pipeline_assets.errors import PipelineError, SettingsError
 
 if TYPE_CHECKING:
     import dagster as dg
 
 CONFIG = "dagster.yaml"
+HOME = "DAGSTER_HOME"
 QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
 """Dagster keeps every event; in the terminal the command itself says what matters."""
 
@@ -46,9 +47,11 @@ def instance() -> Iterator["dg.DagsterInstance"]:
     """The Dagster instance of DAGSTER_HOME or of this folder, else one that is forgotten."""
     import dagster as dg  # noqa: PLC0415 - a second that `--help` must not cost
 
-    if "DAGSTER_HOME" not in os.environ and Path(CONFIG).is_file():
-        os.environ["DAGSTER_HOME"] = str(Path.cwd())
-    kept = "DAGSTER_HOME" in os.environ
+    if not os.environ.get(HOME) and Path(CONFIG).is_file():
+        os.environ[HOME] = str(Path.cwd())
+    kept = os.environ.get(HOME)
+    if kept and not Path(kept).is_dir():
+        raise SettingsError(HOME, kept, "a folder that exists; or leave it unset")
     with dg.DagsterInstance.get() if kept else dg.DagsterInstance.ephemeral() as found:
         yield found
 
@@ -111,7 +114,7 @@ def _warnings(result: Any) -> Iterator[str]:
 
 
 def _reason(event: Any) -> str:
-    error = event.step_failure_data.error
-    while error.cause is not None:
-        error = error.cause
-    return str(error.message).strip().partition(": ")[2] or str(error.message).strip()
+    # Dagster's error has ours as its cause; what caused ours is of no use to a person.
+    error = event.step_failure_data.error.cause or event.step_failure_data.error
+    message = " ".join(str(error.message).split())
+    return message.partition(": ")[2] or message

@@ -70,7 +70,9 @@ async def _no_wait(_seconds: float) -> None:
     return None
 
 
-def open_resources(data: Path, clock: Clock, shop: Shop | None = None, **settings: Any) -> Resources:
+def open_resources(
+    data: Path, clock: Clock, shop: Shop | None = None, **settings: Any
+) -> Resources:
     """Resources over `data`: real adapters, a clock that stands still, no waits between tries."""
     chosen: dict[str, Any] = {
         "data": data,
@@ -229,9 +231,7 @@ def finished_root(tmp_path_factory: pytest.TempPathFactory, shop: FickleShop) ->
     data = tmp_path_factory.mktemp("finished") / "data"
     opened = open_resources(data, clock, shop)
     platform = Platform(opened, clock)
-    platform.feed(
-        list(catalogue(ITEMS, SEED, HOUR_START, base_url=shop.url, faults=SHARED_FAULTS))
-    )
+    platform.feed(list(catalogue(ITEMS, SEED, HOUR_START, base_url=shop.url, faults=SHARED_FAULTS)))
     platform.items()
     platform.run()
     opened.close()

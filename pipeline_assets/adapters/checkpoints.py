@@ -8,7 +8,8 @@ run goes on from.
 
 import hashlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from pipeline_assets.adapters.files import TEMP_SUFFIX, hash_file, sync_folder, 
 log = logging.getLogger(__name__)
 
 HASH_CHARS = 16
+
+Guard = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +39,21 @@ class Checkpoints:
     """The shards of one asset and hour.
 
     Opening removes damaged shards and the temp files of killed runs, which only the holder of the
-    lease may do; with `tidy=False` they are passed over.
+    lease may do; with `tidy=False` they are passed over. `guard` is held around each write: it
+    raises where the lease went to a successor, whose rows a late shard would otherwise replace.
     """
 
-    def __init__(self, root: Path, asset: str, hour: str, *, tidy: bool = True) -> None:
+    def __init__(
+        self,
+        root: Path,
+        asset: str,
+        hour: str,
+        *,
+        tidy: bool = True,
+        guard: Guard = nullcontext,
+    ) -> None:
         self._folder = root / asset / f"hour={hour}"
-        self._tidy = tidy
+        self._tidy, self._guard = tidy, guard
         self._shards = list(self._recover())
         self._next = 1 + max((_sequence(shard.path) for shard in self._shards), default=0)
         self.recovered_rows = sum(shard.rows for shard in self._shards)
@@ -54,7 +66,8 @@ class Checkpoints:
         data = sink.getvalue().to_pybytes()
         digest = hashlib.sha256(data).hexdigest()[:HASH_CHARS]
         path = self._folder / f"{self._next:06d}-{digest}.arrow"
-        write_durably(path, data)
+        with self._guard():
+            write_durably(path, data)
         self._next += 1
         self._shards.append(_described(path, table))
 

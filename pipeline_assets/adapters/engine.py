@@ -104,7 +104,10 @@ def materialize(
     started = time.monotonic()
     report = Report()
     with resources.leases.acquire(f"{order.stage.name}/{order.hour}") as lease:
-        checkpoints = Checkpoints(resources.work, order.stage.name, order.hour)
+        with lease.publishing():  # a predecessor that still writes a shard is waited for
+            checkpoints = Checkpoints(
+                resources.work, order.stage.name, order.hour, guard=lease.publishing
+            )
         report.recovered_rows = checkpoints.recovered_rows
         keys = Keys.of(order.stage, resources)
         shards = resources.tables.shards("items", order.hour)
@@ -116,7 +119,7 @@ def materialize(
         if checkpoints or not _is_whole(order, shards, resources):
             with lease.publishing():
                 _publish(order, shards, resources, checkpoints)
-            checkpoints.clear()
+                checkpoints.clear()
             report.published = True
         keep_calls(
             resources.tables,

@@ -80,7 +80,7 @@ class BreakerState:
     probes: tuple[Probe, ...] = ()
     probes_given: int = 0
     results: tuple[bool, ...] = ()
-    last_progress: float = 0.0
+    last_progress: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +133,7 @@ def record(
     """Report the result of a granted call."""
     if grant.generation != state.generation:
         return state
+    state = _time_passed(state, rule, now)  # a probe's result may come after half-open's maximum
     match state.mode:
         case Mode.CLOSED:
             return _record_closed(state, rule, now, Call(now, failed, slow), retry_after_s)
@@ -173,7 +174,7 @@ def _time_passed(state: BreakerState, rule: BreakerRule, now: float) -> BreakerS
             last_progress=now,
         )
     if state.mode is Mode.HALF_OPEN:
-        if not state.last_progress:
+        if state.last_progress is None:
             return replace(state, last_progress=now)
         if now - state.last_progress >= rule.half_open_max_s:
             return _opened(state, rule, now, None)
@@ -245,10 +246,16 @@ def _opened(
     state: BreakerState, rule: BreakerRule, now: float, retry_after_s: float | None
 ) -> BreakerState:
     again = state.reopenings + 1 if state.mode is Mode.HALF_OPEN else 0
-    wait = min(rule.wait_s * rule.wait_factor**again, rule.wait_cap_s)
     return BreakerState(
         mode=Mode.OPEN,
         generation=state.generation + 1,
-        retry_at=now + max(wait, retry_after_s or 0.0),
+        retry_at=now + max(_wait_s(rule, again), retry_after_s or 0.0),
         reopenings=again,
     )
+
+
+def _wait_s(rule: BreakerRule, reopenings: int) -> float:
+    try:
+        return min(rule.wait_s * rule.wait_factor**reopenings, rule.wait_cap_s)
+    except OverflowError:  # 2.0 ** 1024: reached after eleven days at a cap of 900 s
+        return rule.wait_cap_s

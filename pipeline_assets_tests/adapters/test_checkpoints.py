@@ -1,6 +1,7 @@
 """Finished micro-batches on a real disk."""
 
 import logging
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pytest
 
 from pipeline_assets.adapters.checkpoints import Checkpoints
 from pipeline_assets.adapters.files import TEMP_SUFFIX
+from pipeline_assets.errors import LeaseLost
 
 HOUR = "2026-03-02-06"
 
@@ -78,7 +80,7 @@ def test_a_damaged_shard_is_thrown_away_and_said_so(
     checkpoints = reopened(tmp_path)
     checkpoints.write(shard("a"))
     checkpoints.write(shard("b"))
-    path = sorted(folder(tmp_path).iterdir())[0]
+    path = min(folder(tmp_path).iterdir())
     data = path.read_bytes()
     spoiled = {"flipped": data[:50] + bytes([data[50] ^ 1]) + data[51:], "cut": data[:-9]}
     path.write_bytes(spoiled.get(damage, b""))
@@ -99,12 +101,24 @@ def test_half_written_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     assert not orphan.exists()
 
 
+def test_a_write_that_the_guard_refuses_leaves_no_shard(tmp_path: Path) -> None:
+    """The lease went to a successor: what comes late must not be found by anybody."""
+
+    def taken_over() -> AbstractContextManager[None]:
+        raise LeaseLost("toy", 1, 2)
+
+    stale = Checkpoints(tmp_path, "toy", HOUR, guard=taken_over)
+    with pytest.raises(LeaseLost):
+        stale.write(shard("a"))
+    assert not reopened(tmp_path)
+
+
 def test_a_mere_look_removes_nothing(tmp_path: Path) -> None:
     """A dry run must not take the file that a run beside it is just writing."""
     checkpoints = reopened(tmp_path)
     checkpoints.write(shard("a"))
     checkpoints.write(shard("b"))
-    damaged = sorted(folder(tmp_path).iterdir())[0]
+    damaged = min(folder(tmp_path).iterdir())
     damaged.write_bytes(b"")
     orphan = folder(tmp_path) / f".000003.arrow.1{TEMP_SUFFIX}"
     orphan.write_bytes(b"half")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.adapters.blobs import BlobRef
-from pipeline_assets.adapters.copies import URLS_PER_QUERY, Copies, Copy
+from pipeline_assets.adapters.blobs import BlobRef, Copy
+from pipeline_assets.adapters.copies import URLS_PER_QUERY, Copies
 from pipeline_assets.adapters.state import State
 from pipeline_assets_tests.conftest import HOUR_START
 

@@ -1,7 +1,7 @@
 """The engine: with a made-up stage for its rules, and with the real ones for the outage."""
 
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -151,7 +151,7 @@ def test_a_damaged_shard_costs_just_its_own_rows(ten: Platform) -> None:
     toy = Toy(loud=raising(KeyboardInterrupt(), at_call=3))
     with pytest.raises(KeyboardInterrupt):
         ten.run(toy.stage)
-    damaged = sorted((ten.resources.work / "toy").rglob("*.arrow"))[0]
+    damaged = min((ten.resources.work / "toy").rglob("*.arrow"))
     damaged.write_bytes(damaged.read_bytes()[:-1])
     again = Toy()
     ten.run(again.stage)
@@ -339,12 +339,16 @@ def test_an_owner_that_slept_past_its_lease_changes_nothing(ten: Platform) -> No
     with pytest.raises(LeaseLost):
         ten.run(slow.stage, run="slow")
     assert {row["run_id"] for row in ten.rows("toy").values()} == {"successor"}
+    assert ten.run(successor.stage, run="next")["toy"].recovered_rows == 0
+    assert {row["run_id"] for row in ten.rows("toy").values()} == {"successor"}
 
 
 def test_a_plan_says_what_a_run_would_do_and_does_nothing(ten: Platform) -> None:
     """Reasons for rows to work on, standings for the others; no call, no file."""
     toy = Toy()
-    planned = [decision for _work, decision in plan_hour(Order(toy.stage, HOUR, "p"), ten.resources)]
+    planned = [
+        decision for _work, decision in plan_hour(Order(toy.stage, HOUR, "p"), ten.resources)
+    ]
     assert [type(decision) for decision in planned] == [Planned] * 10
     assert toy.calls == []
     assert not ten.resources.tables.exists("toy", HOUR)
@@ -357,7 +361,7 @@ def test_a_plan_says_what_a_run_would_do_and_does_nothing(ten: Platform) -> None
 
 
 @pytest.fixture
-def mixed(platform: Platform, goods: Goods) -> Iterator[Platform]:
+def mixed(platform: Platform, goods: Goods) -> Platform:
     """Sixteen products; every fourth has no picture."""
     platform.feed(
         [
@@ -430,9 +434,7 @@ def test_an_open_breaker_is_left_alone_until_the_accelerator_is_back(mixed: Plat
     assert qualities(mixed) == degraded
 
 
-def test_the_same_picture_goes_through_the_model_once(
-    platform: Platform, goods: Goods
-) -> None:
+def test_the_same_picture_goes_through_the_model_once(platform: Platform, goods: Goods) -> None:
     """In two items, in two stages, and again in the next hour under another address."""
     rows: list[int] = []
     primary = platform.resources.primary
@@ -476,7 +478,7 @@ def test_a_url_that_is_gone_is_answered_with_its_last_good_copy(
     assert platform.rows("enriched_items", NEXT_HOUR)["a"]["quality"] == pytest.approx(0.95)
 
 
-def test_the_state_database_can_be_lost(mixed: Platform, tmp_path: Any) -> None:
+def test_the_state_database_can_be_lost(mixed: Platform) -> None:
     """The tables carry all that matters: no row is lost and none redone."""
     mixed.run()
     before = qualities(mixed)

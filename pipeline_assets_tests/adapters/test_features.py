@@ -1,5 +1,6 @@
 """One forward pass for all, over a fake model and a real cache."""
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipeline_assets import resources as resources_module
 from pipeline_assets.adapters.cache import ResultCache
 from pipeline_assets.adapters.clip import FakeClip
 from pipeline_assets.adapters.features import Features, Vector
@@ -132,6 +134,26 @@ def test_another_model_finds_nothing_of_the_first(
     features.pictures({"lamp": lambda: RED})
     assert not features_of(cache, runs, "fake@2").kept_pictures(["lamp"])
     assert not features.kept_texts(["lamp"])
+
+
+def test_threads_that_ask_for_a_model_at_once_share_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two decoders need it for the first picture; twice the memory would be for nothing."""
+    loaded: list[FakeClip] = []
+    other = threading.Thread(target=lambda: resources_module.load_model("shared", "cpu", "X"))
+
+    def load(*_arguments: object, **_options: object) -> FakeClip:
+        if not loaded:
+            loaded.append(FakeClip())
+            other.start()
+            other.join(0.1)  # without a lock it would be through by then
+        else:
+            loaded.append(FakeClip())
+        return loaded[-1]
+
+    monkeypatch.setattr(resources_module, "load_clip", load)
+    resources_module.load_model("shared", "cpu", "X")
+    other.join()
+    assert len(loaded) == 1
 
 
 def test_probabilities_sum_to_one_and_favour_the_nearest(features: Features) -> None:

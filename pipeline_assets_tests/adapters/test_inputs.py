@@ -1,6 +1,7 @@
 """What a shard's rows are given of the upstream tables."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,24 +16,24 @@ EVERYTHING = ("", "z")
 STRICT = frozenset({"items"})
 
 
-def item(name: str, document: str | None = None, **state: object) -> Row:
+def item(name: str, document: str | None = None, **state: Any) -> Row:
     """A row of `items`."""
     values = (name, "product", None, document, None, HOUR_START, "batch", 1)
-    made: dict[str, object] = {"status": Status.OK, "rung": "feed", "quality": 1.0, **state}
-    return Row((name,), values, **made)  # type: ignore[arg-type]
+    made: dict[str, Any] = {"status": Status.OK, "rung": "feed", "quality": 1.0, **state}
+    return Row((name,), values, **made)
 
 
-def resource(name: str, role: str, sha: str, **state: object) -> Row:
+def resource(name: str, role: str, sha: str, **state: Any) -> Row:
     """A row of `validated`."""
-    made: dict[str, object] = {"status": Status.OK, "rung": "full_decode", "quality": 1.0, **state}
-    return Row((name, role), ("text/html", None, None, None, sha), **made)  # type: ignore[arg-type]
+    made: dict[str, Any] = {"status": Status.OK, "rung": "full_decode", "quality": 1.0, **state}
+    return Row((name, role), ("text/html", None, None, None, sha), **made)
 
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Tables:
     """Three items, of which one is a bad feed row; nothing downstream."""
     made = Tables(tmp_path)
-    bad = {
+    bad: dict[str, Any] = {
         "status": Status.FAILED,
         "rung": None,
         "quality": 0.0,
@@ -44,9 +45,9 @@ def tables(tmp_path: Path) -> Tables:
     return made
 
 
-def works(tables: Tables, stage: object = fetch.STAGE, span: tuple[str, str] = EVERYTHING) -> dict[
-    str, Work
-]:
+def works(
+    tables: Tables, stage: object = fetch.STAGE, span: tuple[str, str] = EVERYTHING
+) -> dict[str, Work]:
     """The works of a stage by id."""
     found = read_works(tables, stage, HOUR, span, STRICT)  # type: ignore[arg-type]
     return {"/".join(work.id): work for work in found}
@@ -55,7 +56,14 @@ def works(tables: Tables, stage: object = fetch.STAGE, span: tuple[str, str] = E
 def test_a_resource_stage_has_a_work_for_each_role(tables: Tables) -> None:
     """In order of id, with what `derive` makes of the item."""
     found = works(tables)
-    assert list(found) == ["a/document", "a/image", "b/document", "b/image", "c/document", "c/image"]
+    assert list(found) == [
+        "a/document",
+        "a/image",
+        "b/document",
+        "b/image",
+        "c/document",
+        "c/image",
+    ]
     assert found["a/document"]["url"] == "http://x/a"
     assert found["a/image"]["url"] is None
     assert row_ids(tables, fetch.STAGE, HOUR, ("b", "b")) == [("b", "document"), ("b", "image")]

@@ -127,9 +127,7 @@ def test_an_owner_whose_process_is_gone_is_taken_over_at_once(
         assert lease.token == int(done.stdout) + 1
 
 
-def test_a_partition_that_lost_its_lease_row_is_not_published(
-    state: State, leases: Leases
-) -> None:
+def test_a_partition_that_lost_its_lease_row_is_not_published(state: State, leases: Leases) -> None:
     """The state database was deleted under a run: it can prove nothing, and changes nothing."""
     lease = leases.acquire(NAME)
     with state.transaction() as connection:

@@ -41,9 +41,14 @@ def test_a_fact_is_replaced_and_forgotten(tmp_path: Path) -> None:
 def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     """All of it or none of it."""
     state = State(url_of(tmp_path))
-    with pytest.raises(RuntimeError, match="half way"), state.transaction() as connection:
-        connection.execute(sa.insert(facts).values(name="half", value=1))
-        raise RuntimeError("half way")
+
+    def half_of_it() -> None:
+        with state.transaction() as connection:
+            connection.execute(sa.insert(facts).values(name="half", value=1))
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        half_of_it()
     assert state.fact("half") is None
     state.close()
 

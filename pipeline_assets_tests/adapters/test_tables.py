@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_assets.adapters import tables as tables_module
 from pipeline_assets.adapters.tables import ROW_GROUP_ROWS, Tables
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, check_contract
 from pipeline_assets.core.rows import Row, to_table
@@ -102,8 +101,10 @@ def test_shards_are_row_groups_and_a_range_reads_just_its_items(tables: Tables) 
 def test_a_broken_rule_is_not_published_and_the_old_table_stays(tables: Tables) -> None:
     """The message names table, rule and row."""
     tables.write(ASSET, HOUR, table_of("old"), checked)
-    broken = to_table([Row(("i1",), (None, None), Status.OK, rung="plain", quality=1.0)], STAGE.schema)
-    with pytest.raises(ContractError, match="text is null on an ok row.*'item_id': 'i1'"):
+    broken = to_table(
+        [Row(("i1",), (None, None), Status.OK, rung="plain", quality=1.0)], STAGE.schema
+    )
+    with pytest.raises(ContractError, match=r"text is null on an ok row.*'item_id': 'i1'"):
         tables.write(ASSET, HOUR, broken, checked)
     assert tables.read(ASSET, HOUR)["text"].to_pylist() == ["old"]
     assert only_the_table_is_left(tables)
@@ -112,9 +113,14 @@ def test_a_broken_rule_is_not_published_and_the_old_table_stays(tables: Tables) 
 def test_what_is_not_published_is_never_seen(tables: Tables) -> None:
     """An exception in the middle leaves the old table and no temp file."""
     tables.write(ASSET, HOUR, table_of("old"))
-    with pytest.raises(KeyboardInterrupt), tables.writer(ASSET, HOUR, STAGE.schema, checked) as new:
-        new.write(table_of("new"))
-        raise KeyboardInterrupt
+
+    def killed() -> None:
+        with tables.writer(ASSET, HOUR, STAGE.schema, checked) as new:
+            new.write(table_of("new"))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        killed()
     assert tables.read(ASSET, HOUR)["text"].to_pylist() == ["old"]
     assert only_the_table_is_left(tables)
 
@@ -142,6 +148,7 @@ class FullDisk(io.FileIO):
     left = 0
 
     def write(self, data: Any) -> int:
+        """Take it all, or nothing."""
         if len(data) > FullDisk.left:
             raise OSError(errno.ENOSPC, "No space left on device")
         FullDisk.left -= len(data)
@@ -160,8 +167,8 @@ def test_a_full_disk_is_a_storage_error_and_the_old_table_stays(
 
     monkeypatch.setattr(FullDisk, "left", room)
     with monkeypatch.context() as patched:
-        patched.setattr(tables_module.Path, "open", opened)
-        with pytest.raises(StorageError, match="No space left.*run again"):
+        patched.setattr(Path, "open", opened)
+        with pytest.raises(StorageError, match=r"No space left.*run again"):
             tables.write(ASSET, HOUR, table_of(*(f"{n * 7919}" for n in range(2000))))
     assert tables.read(ASSET, HOUR)["text"].to_pylist() == ["old"]
     assert only_the_table_is_left(tables)

@@ -1,1 +1,1 @@
-"""Tests of `pipeline_assets.stages`."""
+"""Tests of `pipeline_assets.commands`."""

@@ -4,8 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline_assets.adapters.blobs import BlobRef
-from pipeline_assets.adapters.copies import Copy
+from pipeline_assets.adapters.blobs import BlobRef, Copy
 from pipeline_assets.stages import fetch
 from pipeline_assets_tests.conftest import HOUR_START, FickleShop, Goods, Platform, called
 
@@ -40,6 +39,7 @@ def test_the_bytes_are_in_a_pack_that_the_row_refers_to(platform: Platform, good
         ("404", "failed", "not_found", False),
         ("410", "failed", "not_found", False),
         ("403", "failed", "forbidden", False),
+        ("empty-body", "failed", "invalid_input", False),
         ("503x9", "skipped", "overloaded", True),
         ("429x9", "skipped", "rate_limited", True),
     ],
@@ -117,7 +117,9 @@ def test_a_lost_pack_costs_just_its_own_rows(
     )
 
 
-def test_fresh_bytes_replace_an_old_copy(platform: Platform, goods: Goods, shop: FickleShop) -> None:
+def test_fresh_bytes_replace_an_old_copy(
+    platform: Platform, goods: Goods, shop: FickleShop
+) -> None:
     """When the server is back."""
     item = goods.product("a")
     fetched(platform, item)
@@ -135,3 +137,11 @@ def test_an_address_that_is_not_allowed_is_blocked(platform: Platform, goods: Go
     item = replace(goods.product("a"), image_url="http://127.0.0.1:9/secret.jpg")
     row = fetched(platform, item)["a/image"]
     assert (row["status"], row["error_kind"], row["retryable"]) == ("failed", "blocked", False)
+
+
+def test_another_scheme_is_a_failed_row_that_names_it(platform: Platform, goods: Goods) -> None:
+    """The item's other resource is fetched all the same."""
+    rows = fetched(platform, replace(goods.product("a"), image_url="ftp://shop.example/x.jpg"))
+    assert rows["a/image"]["status"] == "failed"
+    assert "ftp://shop.example/x.jpg" in str(rows["a/image"]["error"])
+    assert rows["a/document"]["status"] == "ok"

@@ -1,0 +1,1 @@
+"""What `make bench` measures and prints: figures for people, not timed tests."""

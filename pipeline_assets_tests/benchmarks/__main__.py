@@ -1,0 +1,50 @@
+"""Measure and print: `python -m pipeline_assets_tests.benchmarks`."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline_assets_tests.benchmarks import clip_rungs, definitions_import, demo_run
+from pipeline_assets_tests.benchmarks.measure import Measure, show, write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+DEMO_ITEMS = 2000
+
+
+def main() -> None:
+    """Take the measures one after the other; a bar that is missed is shown, not an error."""
+    arguments = _arguments()
+    # The demo before the models: a child's peak memory counts from its parent's size at its start.
+    parts: dict[str, Callable[[], Iterable[Measure]]] = {
+        "import": definitions_import.measures,
+        "demo": lambda: demo_run.measures(arguments.items),
+        "clip": clip_rungs.measures,
+    }
+    found: list[Measure] = []
+    for name, measures in parts.items():
+        if name in arguments.only:
+            print(f"measuring: {name}", file=sys.stderr, flush=True)
+            found.extend(measures())
+    show(found)
+    if arguments.json is not None:
+        write_json(arguments.json, found)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline_assets_tests.benchmarks", description=__doc__
+    )
+    parser.add_argument("--items", type=int, default=DEMO_ITEMS, help="items an hour in the demo")
+    parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there")
+    names = ["import", "demo", "clip"]
+    parser.add_argument(
+        "--only", nargs="+", choices=names, default=names, help="just some of the measures"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

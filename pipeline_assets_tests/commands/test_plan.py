@@ -1,0 +1,99 @@
+"""`plan`: what a run would do, and nothing done."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline_assets.adapters.accelerator import Fault, InjectedFault
+from pipeline_assets.commands.accelerator import accelerated_rungs
+from pipeline_assets.commands.plan import BLOCKED, NOTHING_TO_DO, plan
+from pipeline_assets.sample.drawing import Subject
+from pipeline_assets_tests.conftest import HOUR, ITEMS, Goods, Platform
+
+NO_ITEMS: frozenset[str] = frozenset()
+
+
+def planned(platform: Platform, **options: Any) -> dict[str, dict[str, Any]]:
+    """What each stage would do."""
+    chosen = {"items": NO_ITEMS, "force": False, **options}
+    return {s["stage"]: s for s in plan(platform.resources, HOUR, **chosen)["stages"]}
+
+
+def files(platform: Platform) -> set[Path]:
+    """Every file of the data root but the database."""
+    found = platform.resources.data.rglob("*")
+    return {path for path in found if path.is_file() and "state.db" not in path.name}
+
+
+def test_a_new_hour_is_all_pending(platform: Platform, goods: Goods) -> None:
+    """The first stage can say what it would call; the later ones wait for it."""
+    platform.feed([goods.product("a"), goods.product("b", has_image=False)])
+    platform.items()
+    before = files(platform)
+    stages = planned(platform)
+    assert stages["fetched"]["planned"] == {"pending": 3, NOTHING_TO_DO: 1}
+    assert stages["fetched"]["calls"] == 3
+    assert stages["validated"]["planned"] == {BLOCKED: 4}
+    assert stages["validated"]["calls"] == 0
+    assert files(platform) == before
+
+
+def test_a_finished_hour_has_nothing_to_do(finished: Platform) -> None:
+    """Everything is current; the cost is nothing."""
+    whole = plan(finished.resources, HOUR, items=NO_ITEMS, force=False)
+    assert (whole["items"], whole["feed_rows"], whole["cost_usd"]) == (ITEMS, ITEMS, 0)
+    assert whole["seconds"] == 0
+    for stage in whole["stages"]:
+        assert (stage["planned"], stage["calls"]) == ({}, 0)
+        assert sum(stage["standing"].values()) in (ITEMS, 2 * ITEMS)
+
+
+def test_an_upgrade_is_named_with_its_rows_and_time(platform: Platform, goods: Goods) -> None:
+    """After an outage, once the breaker lets a probe through; before, the rows stand."""
+    shirts = [goods.product(f"p{n}", Subject("shirt", "red", n)) for n in range(8)]
+    platform.feed(shirts)
+    platform.items()
+    platform.resources.accelerator.fail(InjectedFault(Fault.OOM, after_rows=2))
+    platform.run()
+    stage = planned(platform)["image_labels"]
+    assert stage["standing"] == {"current": 2, "no better rung available": 6}
+    platform.resources.breakers.probe_again(accelerated_rungs())
+    stage = planned(platform)["image_labels"]
+    assert stage["rows"] == {"upgrade": [f"p{n}" for n in range(2, 8)]}
+    assert stage["calls"] == 6
+    assert stage["seconds"] > 0
+
+
+def test_items_and_force_narrow_and_widen_it(finished: Platform) -> None:
+    """As they would a run."""
+    item = next(iter(finished.rows("items")))
+    stages = planned(finished, items=frozenset({item}), force=True)
+    assert stages["enriched_items"]["rows"] == {"forced": [item]}
+    assert stages["enriched_items"]["standing"] == {"not asked for": ITEMS - 1}
+
+
+def test_a_feed_that_cannot_be_read_is_no_reason_not_to_plan(finished_copy: Platform) -> None:
+    """The tables are there."""
+    Path(finished_copy.resources.settings.feed).unlink()
+    whole = plan(finished_copy.resources, HOUR, items=NO_ITEMS, force=False)
+    assert whole["feed_rows"] is None
+    assert whole["items"] == ITEMS
+
+
+def test_an_hour_without_tables_is_an_empty_plan(platform: Platform, goods: Goods) -> None:
+    """Nothing to do yet, not an error."""
+    platform.feed([goods.product("a")])
+    whole = plan(platform.resources, "2026-03-05-01", items=NO_ITEMS, force=False)
+    assert (whole["feed_rows"], whole["items"]) == (0, 0)
+    assert all(stage["planned"] == {} for stage in whole["stages"])
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_failed_item_is_waited_for(platform: Platform, goods: Goods, force: bool) -> None:
+    """Reported as blocked, and never as a call."""
+    platform.feed([goods.product("a", name=" ")])
+    platform.items()
+    platform.run()
+    for stage in planned(platform, force=force).values():
+        assert stage["calls"] == 0

@@ -1,0 +1,234 @@
+"""Makers of stages, works and rows that say only what a test is about, and fakes for a climb."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+
+from pipeline_assets.core.chain import Climb, Environment, Permit, RungStats, climb
+from pipeline_assets.core.fingerprint import Keys
+from pipeline_assets.core.plan import Planned, Reason, Situation
+from pipeline_assets.core.results import Stamp
+from pipeline_assets.core.rows import Made, Outcome, Row, Work
+from pipeline_assets.core.sizes import BatchSizes
+from pipeline_assets.core.stage import Rung, RungCall, Stage
+from pipeline_assets.core.status import Status
+from pipeline_assets.errors import CircuitOpen, RowError
+
+NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
+LABEL = pa.field("label", pa.string())
+READS = "items.name"
+
+
+def make_work(name: str = "a", *, blocked: str | None = None, **fields: Any) -> Work:
+    """Work for the item `name`; a field `items_size=1` is read as `items.size`."""
+    given = {key.replace("_", ".", 1): value for key, value in fields.items()}
+    return Work((name,), {READS: name, **given}, blocked)
+
+
+def makes(value: str = "chair", **made: Any) -> RungCall:
+    """A rung function that makes the same value for every row."""
+    return lambda _resources, works: [Made((value,), **made) for _ in works]
+
+
+def answers(by_item: Mapping[str, Outcome], otherwise: Outcome | None = None) -> RungCall:
+    """A rung function with an outcome for each item, and one for all others."""
+    default = otherwise if otherwise is not None else Made(("chair",))
+    return lambda _resources, works: [by_item.get(work.id[0], default) for work in works]
+
+
+def fails(error: BaseException) -> RungCall:
+    """A rung function that raises for the whole call."""
+
+    def call(_resources: Any, _works: Sequence[Work]) -> Sequence[Outcome]:
+        raise error
+
+    return call
+
+
+class Recorder:
+    """Wraps a rung function and remembers the items of every call."""
+
+    def __init__(self, call: RungCall) -> None:
+        self._call = call
+        self.calls: list[list[str]] = []
+
+    def __call__(self, resources: Any, works: Sequence[Work]) -> Sequence[Outcome]:
+        """Remember, then call."""
+        self.calls.append([work.id[0] for work in works])
+        return self._call(resources, works)
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of rows in each call."""
+        return [len(call) for call in self.calls]
+
+
+class Memory:
+    """A rung function that runs out of memory where the rows of a call weigh more than `limit`."""
+
+    def __init__(self, limit: int, weights: Mapping[str, int] | None = None) -> None:
+        self._limit, self._weights = limit, weights or {}
+
+    def __call__(self, _resources: Any, works: Sequence[Work]) -> Sequence[Outcome]:
+        """Fit, or raise."""
+        if sum(self._weights.get(work.id[0], 1) for work in works) > self._limit:
+            raise MemoryError
+        return [Made((work.id[0],)) for work in works]
+
+
+def make_rung(
+    name: str = "primary",
+    call: RungCall | None = None,
+    *,
+    factor: float = 1.0,
+    version: str = "1",
+    **options: Any,
+) -> Rung:
+    """A rung that reads the item's name; `name/version` is its producer."""
+    return Rung(
+        name=name,
+        factor=factor,
+        call=call or makes(),
+        reads=options.pop("reads", (READS,)),
+        producer=lambda _resources: f"{name}/{version}",
+        **options,
+    )
+
+
+def make_stage(*rungs: Rung, **options: Any) -> Stage:
+    """A stage of these rungs; without any, of a primary (1.0) and a fallback (0.9)."""
+    return Stage(
+        name="labels",
+        description="Labels for tests.",
+        values=(LABEL,),
+        rungs=rungs or (make_rung(), make_rung("fallback", factor=0.9)),
+        skip_factor=options.pop("skip_factor", 0.5),
+        **options,
+    )
+
+
+def make_row(status: Status = Status.OK, **columns: Any) -> Row:
+    """A row of item `a`; an `ok` one was made by the primary unless it says otherwise."""
+    ok = {"rung": "primary", "quality": 1.0, "producer": "primary/1", "values": ("chair",)}
+    defaults: dict[str, Any] = ok if status is Status.OK else {"values": (None,)}
+    columns = {"id": ("a",), "updated_at": NOW, **defaults, **columns}
+    return Row(status=status, **columns)
+
+
+def make_planned(work: Work, stage: Stage, **options: Any) -> Planned:
+    """Work that may be given to every rung."""
+    planned = Planned(work, Reason.PENDING, len(stage.rungs), None)
+    return replace(planned, **options)
+
+
+def make_stamp(stage: Stage, *, now: datetime = NOW, run_id: str = "run") -> Stamp:
+    """The stamp of a run at `now`."""
+    return Stamp(run_id, now, Keys.of(stage, None))
+
+
+def make_situation(
+    stage: Stage,
+    *,
+    now: datetime = NOW,
+    available: Iterable[bool] | None = None,
+    force: bool = False,
+) -> Situation:
+    """A situation in which, unless told otherwise, every rung is available."""
+    up = [True] * len(stage.rungs) if available is None else list(available)
+    return Situation(Keys.of(stage, None), now, up, force)
+
+
+@dataclass(frozen=True, slots=True)
+class FakePermit:
+    """A permit that writes down what came of it."""
+
+    name: str
+    gate: "FakeGate"
+
+    def success(self) -> None:
+        """Write it down."""
+        self.gate.results.append((self.name, "success"))
+
+    def failure(self, error: RowError) -> None:
+        """Write it down, with the kind of the error."""
+        self.gate.results.append((self.name, str(error.kind)))
+        self.gate.failures[self.name] += 1
+
+    def release(self) -> None:
+        """Write it down."""
+        self.gate.results.append((self.name, "released"))
+
+
+@dataclass(slots=True)
+class FakeGate:
+    """Breakers that open for good after `threshold` failures (None: never)."""
+
+    threshold: int | None = None
+    granted: list[str] = field(default_factory=list)
+    results: list[tuple[str, str]] = field(default_factory=list)
+    failures: Counter[str] = field(default_factory=Counter)
+    closed_to: frozenset[str] = frozenset()
+
+    def permit(self, rung: str, scope: str) -> Permit | CircuitOpen:
+        """A permit, until too much has failed."""
+        name = f"{rung}@{scope}" if scope else rung
+        tripped = self.threshold is not None and self.failures[name] >= self.threshold
+        if tripped or name in self.closed_to:
+            return CircuitOpen(f"breaker {name} is open")
+        self.granted.append(name)
+        return FakePermit(name, self)
+
+
+def ticking(step: float = 1.0) -> Callable[[], float]:
+    """A timer that goes on by `step` seconds each time it is read."""
+    at = 0.0
+
+    def read() -> float:
+        nonlocal at
+        at += step
+        return at
+
+    return read
+
+
+@dataclass(slots=True)
+class Climbed:
+    """What a climb left behind."""
+
+    climbs: list[Climb]
+    gate: FakeGate
+    stats: dict[str, RungStats]
+    sizes: BatchSizes
+
+    @property
+    def rungs(self) -> list[int | None]:
+        """The rung that made each row."""
+        return [each.rung for each in self.climbs]
+
+    @property
+    def kinds(self) -> list[list[str]]:
+        """The kinds of the errors that each row met."""
+        return [[str(error.kind) for error in each.errors] for each in self.climbs]
+
+
+def climb_with(
+    stage: Stage,
+    works: Iterable[Work],
+    gate: FakeGate | None = None,
+    sizes: BatchSizes | None = None,
+) -> Climbed:
+    """Take works through the chain of `stage`."""
+    gate, sizes = gate or FakeGate(), sizes or BatchSizes()
+    stats: dict[str, RungStats] = {}
+    env = Environment(None, gate, sizes, ticking())
+    planned = [make_planned(work, stage) for work in works]
+    return Climbed(climb(stage, planned, env, stats), gate, stats, sizes)
+
+
+def many(count: int) -> list[Work]:
+    """Works named 0, 1, 2, …"""
+    return [make_work(str(number)) for number in range(count)]

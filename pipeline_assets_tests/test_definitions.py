@@ -1,0 +1,214 @@
+"""What Dagster loads, and what loading it costs."""
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from pipeline_assets.definitions import defs
+from pipeline_assets.derived import ENRICHED
+from pipeline_assets.errors import SettingsError
+from pipeline_assets.stages import STAGES
+from pipeline_assets.stages.items import ITEMS, REJECTS, REJECTS_SCHEMA, SCHEMA
+
+MODULE = "pipeline_assets.definitions"
+ROOT = Path(__file__).parents[1]
+PATIENCE_S = 10.0
+HEAVY = ("torch", "torchvision", "open_clip", "great_expectations", "faiss", "trafilatura")
+GROUPS = {
+    "ingest": {"items", "feed_rejects", "fetched", "validated"},
+    "enrichment": {"extracted_text", "image_labels", "embeddings"},
+    "store": {"enriched_items"},
+    "search": {"search_index"},
+    "monitoring": {"quality_summary", "retry_queue", "dead_letters", "drift", "reliability"},
+}
+DEPENDENCIES = {
+    "items": set(),
+    "fetched": {"items"},
+    "validated": {"fetched"},
+    "extracted_text": {"validated"},
+    "image_labels": {"validated"},
+    "embeddings": {"validated", "extracted_text", "image_labels"},
+    "enriched_items": {"extracted_text", "image_labels", "embeddings"},
+    "search_index": {"enriched_items"},
+    "quality_summary": {"enriched_items"},
+    "retry_queue": {"enriched_items"},
+    "dead_letters": {"enriched_items"},
+    "drift": {"enriched_items"},
+    "reliability": {"enriched_items"},
+}
+"""The arrows of the picture that a table must have; some read further tables too."""
+
+SCHEMAS = {
+    ITEMS: SCHEMA,
+    REJECTS: REJECTS_SCHEMA,
+    **{stage.name: stage.schema for stage in STAGES},
+}
+SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+
+
+def load(**settings: str) -> subprocess.CompletedProcess[str]:
+    """Load the definitions in a process of their own and print the modules that came along."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PIPELINE_")}
+    code = f"import json, sys, {MODULE}; print(json.dumps(sorted(sys.modules)))"
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**clean, **settings},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_loading_imports_no_heavy_library_and_is_soon_done() -> None:
+    """Every code server and every run pays for this; the benchmark has the exact figure."""
+    started = time.monotonic()
+    loaded = load()
+    took_s = time.monotonic() - started
+    assert loaded.returncode == 0, loaded.stderr
+    modules = set(json.loads(loaded.stdout))
+    assert MODULE in modules
+    assert not modules & set(HEAVY)
+    assert took_s < PATIENCE_S
+
+
+def test_bad_settings_stop_the_load_in_a_line_that_names_the_field() -> None:
+    """The last line of what Dagster shows says what to mend."""
+    loaded = load(PIPELINE_START="yesterday")
+    assert loaded.returncode != 0
+    last = loaded.stderr.strip().splitlines()[-1]
+    assert "PIPELINE_START='yesterday' is not usable" in last
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("PIPELINE_START", "yesterday"),
+        ("PIPELINE_START", "2026-03-02T06:30:00Z"),
+        ("PIPELINE_ACCELERATOR", "tpu"),
+        ("PIPELINE_QUALITY_THRESHOLD", "1.5"),
+        ("PIPELINE_LABELS", "only"),
+        ("PIPELINE_FETCH_ALLOW", "10.0.0.0/33"),
+        ("PIPELINE_ENGINE", "spark"),
+        ("PIPELINE_DATA", __file__),
+    ],
+)
+def test_each_bad_setting_is_named_with_its_value(
+    field: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is loaded with a setting that means something else than it says."""
+    monkeypatch.setenv(field, value)
+    definitions = importlib.import_module(MODULE)
+    with pytest.raises(SettingsError, match=field) as caught:
+        definitions._definitions()
+    assert value in str(caught.value)
+
+
+def test_the_assets_are_those_of_the_picture() -> None:
+    """And one for the feed rows that are in no hour."""
+    assert set(SPECS) == {*DEPENDENCIES, REJECTS}
+
+
+@pytest.mark.parametrize("name", DEPENDENCIES)
+def test_an_asset_depends_on_what_the_picture_says(name: str) -> None:
+    """On these at least; a table may read further ones upstream."""
+    upstream = {dep.asset_key.to_user_string() for dep in SPECS[name].deps}
+    assert upstream >= DEPENDENCIES[name]
+    assert upstream <= set(DEPENDENCIES) - {name}
+
+
+@pytest.mark.parametrize("name", DEPENDENCIES)
+def test_an_asset_has_a_partition_for_each_hour(name: str) -> None:
+    """Keys are `YYYY-MM-DD-HH` in UTC, from the start of the settings on."""
+    hours = SPECS[name].partitions_def
+    assert isinstance(hours, dg.HourlyPartitionsDefinition)
+    assert hours.get_first_partition_key() == "2026-01-01-00"
+    assert hours.timezone == "UTC"
+    assert hours.has_partition_key("2026-03-02-06")
+    assert not hours.has_partition_key("2026-03-02-06:00")
+
+
+def test_the_feeds_rejects_have_no_hour() -> None:
+    """That is what is wrong with most of them."""
+    assert SPECS[REJECTS].partitions_def is None
+
+
+def test_every_asset_has_group_owner_kinds_and_description() -> None:
+    """So that the UI says what it is and whom to ask."""
+    groups: dict[str, set[str]] = {}
+    for name, spec in SPECS.items():
+        groups.setdefault(str(spec.group_name), set()).add(name)
+        assert spec.owners, name
+        assert spec.kinds & {"parquet", "sqlite"}, name
+        assert spec.description, name
+    assert groups == GROUPS
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_stage_table_shows_the_columns_of_its_schema(name: str) -> None:
+    """Names, types and nullability, in the order of the file."""
+    shown = SPECS[name].metadata["dagster/column_schema"]
+    assert isinstance(shown, dg.TableSchema | dg.TableSchemaMetadataValue)
+    columns = (shown if isinstance(shown, dg.TableSchema) else shown.value).columns
+    assert [(each.name, each.type, each.constraints.nullable) for each in columns] == [
+        (field.name, str(field.type), field.nullable) for field in SCHEMAS[name]
+    ]
+
+
+def test_no_column_of_any_schema_is_null_typed() -> None:
+    """A table is typed from its first row on."""
+    assert not [
+        (name, field.name)
+        for name, schema in SCHEMAS.items()
+        for field in schema
+        if pa.types.is_null(field.type)
+    ]
+
+
+def test_stages_with_an_accelerated_rung_share_a_pool() -> None:
+    """And only those wait for it."""
+    graph = defs.get_repository_def().asset_graph
+    pools = {name: graph.get(dg.AssetKey(name)).pools for name in SPECS}
+    assert {name for name, found in pools.items() if found == {"accelerator"}} == {
+        "image_labels",
+        "embeddings",
+    }
+    assert {name for name, found in pools.items() if found} == {"image_labels", "embeddings"}
+
+
+def test_every_stage_table_has_a_structure_check_and_the_items_a_quality_check() -> None:
+    """Structure blocks what depends on it, quality warns."""
+    graph = defs.get_repository_def().asset_graph
+    blocking = {
+        (key.asset_key.to_user_string(), key.name): graph.get_check_spec(key).blocking
+        for key in graph.asset_check_keys
+    }
+    structured = [ITEMS, *(stage.name for stage in STAGES)]
+    assert blocking == {
+        **{(name, "structure"): True for name in structured},
+        (ENRICHED, "quality"): False,
+    }
+
+
+def test_the_job_of_an_hour_has_every_partitioned_asset() -> None:
+    """The rejects have a job of their own."""
+    hour = {key.to_user_string() for key in defs.resolve_job_def("hour").asset_layer.asset_graph
+            .get_all_asset_keys()}
+    assert hour >= set(DEPENDENCIES)
+    selected = {key.to_user_string() for key in defs.resolve_job_def("hour").asset_layer.selected_asset_keys}
+    assert selected == set(DEPENDENCIES)
+
+
+def test_one_schedule_runs_the_job_of_an_hour() -> None:
+    """It is off until somebody turns it on."""
+    schedules = defs.get_repository_def().schedule_defs
+    assert [(each.name, each.job_name) for each in schedules] == [("hourly", "hour")]
+    assert defs.resolve_schedule_def("hourly").default_status is dg.DefaultScheduleStatus.STOPPED

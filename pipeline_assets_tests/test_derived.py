@@ -1,0 +1,114 @@
+"""Tables that follow from the stage tables, over a real hour."""
+
+from typing import Any
+
+import pytest
+
+from pipeline_assets.core.contract import SCHEMA_VERSION_KEY
+from pipeline_assets.derived import (
+    DEAD_LETTERS,
+    DERIVED,
+    QUALITY_SUMMARY,
+    RELIABILITY,
+    RETRY_QUEUE,
+    STAGE_TABLES,
+    Derived,
+    derive,
+)
+from pipeline_assets_tests.conftest import HOUR, ITEMS, NEXT_HOUR, Goods, Platform
+
+THRESHOLD = 0.8
+
+
+def derived(platform: Platform, table: Derived, hour: str = HOUR) -> list[dict[str, Any]]:
+    """The rows of a derived table."""
+    return list(derive(platform.resources.tables, table, hour, THRESHOLD).to_pylist())
+
+
+def test_the_summary_counts_every_row_of_every_stage_once(finished: Platform) -> None:
+    """And agrees with the tables about quality."""
+    summary = derived(finished, QUALITY_SUMMARY)
+    counted = {
+        name: sum(row["rows"] for row in summary if row["stage"] == name)
+        for name in (*STAGE_TABLES, "enriched_items")
+    }
+    per_role = {"fetched": 2 * ITEMS, "validated": 2 * ITEMS}
+    assert counted == {name: per_role.get(name, ITEMS) for name in counted}
+    enriched = [row for row in summary if row["stage"] == "enriched_items"]
+    rows = finished.rows("enriched_items").values()
+    reached = sum(round(row["quality"], 4) >= THRESHOLD for row in rows)
+    assert sum(row["at_threshold"] for row in enriched) == reached
+
+
+def test_dead_letters_are_the_failures_that_trying_again_cannot_help(finished: Platform) -> None:
+    """Each with role and reason, and no other row."""
+    letters = derived(finished, DEAD_LETTERS)
+    expected = {
+        (item.partition("/")[0], name)
+        for name in STAGE_TABLES
+        for item, row in finished.rows(name).items()
+        if row["status"] == "failed" and not row["retryable"]
+    }
+    assert {(row["item_id"], row["stage"]) for row in letters} == expected
+    assert {row["error_kind"] for row in letters} == {"not_found", "invalid_input"}
+    assert all(row["error"] and row["role"] for row in letters)
+
+
+def test_the_retry_queue_holds_improvable_rows_of_low_items_worst_first(
+    platform: Platform, goods: Goods
+) -> None:
+    """A row that cannot be improved is not in it, nor one of an item that is good enough."""
+    platform.feed(
+        [
+            goods.product("low", image_fault="503x99"),
+            goods.product("lower", image_fault="503x99", document_fault="404"),
+            goods.product("lost", image_fault="404"),
+            goods.product("good"),
+        ]
+    )
+    platform.items()
+    platform.run()
+    queue = derived(platform, RETRY_QUEUE)
+    assert sorted(row["item_id"] for row in queue) == ["low", "lower"]
+    assert [row["item_quality"] for row in queue] == sorted(row["item_quality"] for row in queue)
+    assert {(row["stage"], row["role"], row["priority"]) for row in queue} == {
+        ("fetched", "image", "LOW")
+    }
+    assert {row["error_kind"] for row in queue} == {"overloaded"}
+
+
+@pytest.mark.parametrize(("threshold", "queued"), [(0.5, 0), (0.5001, 1)])
+def test_an_item_at_the_threshold_is_good_enough(
+    platform: Platform, goods: Goods, threshold: float, queued: int
+) -> None:
+    """Compared after rounding to four digits."""
+    platform.feed([goods.product("a", image_fault="503x99")])
+    platform.items()
+    platform.run()
+    tables = platform.resources.tables
+    assert derive(tables, RETRY_QUEUE, HOUR, threshold).num_rows == queued
+
+
+def test_reliability_has_three_levels(finished: Platform) -> None:
+    """Calls, workflow and outcome tell different stories."""
+    rows = {(row["level"], row["name"]): row for row in derived(finished, RELIABILITY)}
+    http = rows["task", "fetched.http"]
+    assert 0 < http["succeeded"] < http["attempted"]
+    assert http["rate"] == pytest.approx(http["succeeded"] / http["attempted"])
+    assert rows["workflow", "through all stages"]["rate"] == 1.0
+    outcome = rows["outcome", "usable: quality at the threshold"]
+    assert 0 < outcome["rate"] < 1
+
+
+@pytest.mark.parametrize("table", DERIVED, ids=lambda table: table.name)
+def test_an_hour_without_items_has_every_table_with_its_types(
+    platform: Platform, goods: Goods, table: Derived
+) -> None:
+    """No rows but the totals, and no null-typed column."""
+    platform.feed([goods.product("a")])
+    platform.items(NEXT_HOUR)
+    platform.run(hour=NEXT_HOUR)
+    made = derive(platform.resources.tables, table, NEXT_HOUR, THRESHOLD)
+    assert "null" not in {str(field.type) for field in made.schema}
+    assert made.schema.metadata[SCHEMA_VERSION_KEY] == b"1"
+    assert {row.get("attempted", 0) for row in made.to_pylist()} <= {0}
