@@ -30,7 +30,7 @@ def _assets(hours: dg.HourlyPartitionsDefinition) -> Iterator[dg.AssetsDefinitio
 def _definitions() -> dg.Definitions:
     settings = load_settings()
     hours = hourly(settings)
-    job = hour_job(hours)
+    job = hour_job()
     return dg.Definitions(
         assets=list(_assets(hours)),
         asset_checks=list(table_checks(hours, settings.quality_threshold)),

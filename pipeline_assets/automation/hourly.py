@@ -7,21 +7,25 @@ import dagster as dg
 from pipeline_assets.stages.items import REJECTS
 
 if TYPE_CHECKING:
-    # Dagster exports no name for what `define_asset_job` gives.
+    # Dagster exports no names for what is resolved only when the definitions are loaded.
+    from dagster._core.definitions.partitions.partitioned_schedule import (
+        UnresolvedPartitionedAssetScheduleDefinition,
+    )
     from dagster._core.definitions.unresolved_asset_job_definition import (
         UnresolvedAssetJobDefinition as AssetJob,
     )
+
+    AssetSchedule = UnresolvedPartitionedAssetScheduleDefinition | dg.ScheduleDefinition
 
 MINUTE_AFTER_THE_HOUR = 5
 """Late items of the hour have a few minutes to arrive; later ones come with the next run of it."""
 
 
-def hour_job(hours: dg.HourlyPartitionsDefinition) -> "AssetJob":
+def hour_job() -> "AssetJob":
     """Every partitioned asset of one hour."""
     return dg.define_asset_job(
         "hour",
         selection=dg.AssetSelection.all() - dg.AssetSelection.assets(REJECTS),
-        partitions_def=hours,
         executor_def=dg.in_process_executor,
         description="One hour, from the feed to search.",
     )
@@ -37,11 +41,8 @@ def rejects_job() -> "AssetJob":
     )
 
 
-def hourly_schedule(job: "AssetJob") -> dg.ScheduleDefinition:
+def hourly_schedule(job: "AssetJob") -> "AssetSchedule":
     """Run the job for the hour that has just closed."""
-    schedule = dg.build_schedule_from_partitioned_job(
+    return dg.build_schedule_from_partitioned_job(
         job, name="hourly", minute_of_hour=MINUTE_AFTER_THE_HOUR
     )
-    if not isinstance(schedule, dg.ScheduleDefinition):
-        raise TypeError("the job has no partitions to schedule")
-    return schedule

@@ -133,7 +133,6 @@ def record(
     """Report the result of a granted call."""
     if grant.generation != state.generation:
         return state
-    state = _time_passed(state, rule, now)  # a probe's result may come after half-open's maximum
     match state.mode:
         case Mode.CLOSED:
             return _record_closed(state, rule, now, Call(now, failed, slow), retry_after_s)
@@ -231,6 +230,9 @@ def _record_probe(
     failed: bool,
     wait_s: float | None,
 ) -> BreakerState:
+    state = _time_passed(state, rule, now)
+    if state.mode is not Mode.HALF_OPEN:
+        return state  # half-open's maximum is over: reopened, and this result is an old one
     if all(probe.number != grant.probe for probe in state.probes):
         return state  # its lease ended and the permit went to somebody else
     state = _without_probe(state, grant)

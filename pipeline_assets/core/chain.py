@@ -120,10 +120,11 @@ def _recalled(
         return candidates
     try:
         kept = rung.recall(env.resources, [each.planned.work for each in candidates])
+        pairs = list(zip(candidates, kept, strict=True))
     except Exception:
         log.exception("%s: nothing could be recalled, every row is worked on", rung.name)
         return candidates
-    for each, made in zip(candidates, kept, strict=True):
+    for each, made in pairs:
         if made is not None:
             each.made, each.rung = made, number
             stats.recalled += 1
@@ -169,7 +170,7 @@ def _call_rung(
         batch, permits = _permitted(rung, name, queue[:size], env.gate)
         rest = queue[size:]
         if batch:
-            outcomes = _call(rung, batch, env, stats)
+            outcomes = _call(stage, rung, batch, env, stats)
             if isinstance(outcomes, ResourceExhausted) and len(batch) > 1:
                 _release(permits.values())
                 env.sizes.too_large(name, len(batch))
@@ -201,18 +202,15 @@ def _permitted(
 
 
 def _call(
-    rung: Rung, batch: list[Climb], env: Environment, stats: RungStats
+    stage: Stage, rung: Rung, batch: list[Climb], env: Environment, stats: RungStats
 ) -> Sequence[Outcome] | RowError:
     started = env.timer()
     try:
         outcomes: Sequence[Outcome] | RowError = rung.call(
             env.resources, [each.planned.work for each in batch]
         )
-        if not isinstance(outcomes, RowError) and len(outcomes) != len(batch):
-            outcomes = Internal(
-                f"{rung.name} gave {len(outcomes)} outcomes for {len(batch)} rows; "
-                "a rung gives one outcome per row"
-            )
+        if not isinstance(outcomes, RowError):
+            outcomes = _checked(stage, rung, outcomes, len(batch))
     except StorageError:  # our own disk, not the rows: the run ends, what is committed stays
         raise
     except Exception as error:  # noqa: BLE001 - every failure of a rung is a status, never a crash
@@ -225,6 +223,33 @@ def _call(
         each.called = True
         each.seconds += elapsed / len(batch)
     return outcomes
+
+
+def _checked(
+    stage: Stage, rung: Rung, outcomes: Sequence[object], rows: int
+) -> Sequence[Outcome] | RowError:
+    """What a rung gave, with `Internal` in place of what no rung may give."""
+    if len(outcomes) != rows:
+        return Internal(
+            f"{rung.name} gave {len(outcomes)} outcomes for {rows} rows; "
+            "a rung gives one outcome per row"
+        )
+    return [_checked_one(stage, rung, outcome) for outcome in outcomes]
+
+
+def _checked_one(stage: Stage, rung: Rung, outcome: object) -> Outcome:
+    if isinstance(outcome, RowError):
+        return outcome
+    if not isinstance(outcome, Made):
+        return Internal(
+            f"{rung.name} gave {type(outcome).__name__} for a row; it must be Made or a RowError"
+        )
+    if len(outcome.values) != len(stage.values):
+        return Internal(
+            f"{rung.name} made {len(outcome.values)} values for a row; the table has "
+            f"{len(stage.values)} columns for them"
+        )
+    return outcome
 
 
 def _settle(

@@ -3,6 +3,7 @@
 import http.client
 import io
 import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -152,11 +153,11 @@ def test_html_sent_as_a_picture_is_no_picture(shop: Shop) -> None:
 
 
 def test_a_huge_picture_is_a_bomb_of_a_few_kb(shop: Shop) -> None:
-    """Pillow refuses it by its header."""
+    """Its header claims more than 800 million pixels."""
     answer = get(f"{shop.url}/fault/huge-image{IMAGE}")
     assert len(answer.body) < 4096
-    with pytest.raises(Image.DecompressionBombError):
-        Image.open(io.BytesIO(answer.body))
+    width, height = struct.unpack(">II", answer.body[16:24])
+    assert width * height > 800_000_000
 
 
 def test_an_empty_body_is_a_success_with_nothing_in_it(shop: Shop) -> None:
