@@ -166,7 +166,7 @@ def _prepare(data: Path) -> None:
                 "PIPELINE_DATA", data, "it holds data that no demo made; name another folder"
             )
         for path in data.iterdir():
-            if path.is_dir():
+            if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
             elif path.name != "README.md":
                 path.unlink()

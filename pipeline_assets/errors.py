@@ -27,6 +27,7 @@ only two places where the outside world's failures become these types.
 import asyncio
 import errno
 import re
+import socket
 from collections.abc import Mapping
 from datetime import timedelta
 from enum import StrEnum
@@ -61,6 +62,11 @@ class ErrorKind(StrEnum):
     CONSTRAINT = "constraint"
     WORKER_CRASH = "worker_crash"
     INTERNAL = "internal"
+
+
+def _storable(text: str) -> str:
+    """`text` without lone surrogates, as broken file names have them: they are no UTF-8."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def without_secrets(text: str) -> str:
@@ -141,7 +147,8 @@ class RowError(PipelineError):
 
     def __init__(self, message: str, *, retry_after: timedelta | None = None) -> None:
         self.retry_after = retry_after
-        super().__init__(without_secrets(" ".join(message.split()))[:MAX_ERROR_CHARS])
+        sentence = " ".join(_storable(message).split())
+        super().__init__(without_secrets(sentence)[:MAX_ERROR_CHARS])
 
     @property
     def message(self) -> str:
@@ -326,8 +333,15 @@ _OUT_OF_MEMORY = re.compile(r"(?i)out of memory|can't allocate memory|CUBLAS_STA
 _NO_DEVICE = re.compile(
     r"(?i)no CUDA GPUs|no NVIDIA driver|device-side assert|CUDA error|NVML|cuda driver"
 )
-_NETWORK_ERRNOS = frozenset(
-    {errno.ECONNREFUSED, errno.ECONNRESET, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EPIPE}
+_BY_ERRNO: Mapping[int | None, type[RowError]] = MappingProxyType(
+    {
+        errno.ECONNREFUSED: Network,
+        errno.ECONNRESET: Network,
+        errno.EHOSTUNREACH: Network,
+        errno.ENETUNREACH: Network,
+        errno.EPIPE: Network,
+        errno.ENOMEM: ResourceExhausted,
+    }
 )
 
 
@@ -353,10 +367,10 @@ def _kind_of(error: BaseException) -> type[RowError]:
             return _BY_TYPE_NAME[cls.__name__]
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         return Timeout
-    if isinstance(error, ConnectionError):
+    if isinstance(error, ConnectionError | socket.gaierror):
         return Network
-    if isinstance(error, OSError) and error.errno in _NETWORK_ERRNOS:
-        return Network
+    if isinstance(error, OSError) and error.errno in _BY_ERRNO:
+        return _BY_ERRNO[error.errno]
     if isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)):
         return ResourceExhausted
     if isinstance(error, RuntimeError) and _NO_DEVICE.search(str(error)):

@@ -4,11 +4,12 @@ One frozen object, validated when it is built; each error names the field, the v
 allowed. Nothing else in the package reads the environment.
 """
 
+import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -18,7 +19,7 @@ from pydantic_settings import (
 )
 
 from pipeline_assets.adapters.addresses import parse_allow
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import SettingsError, without_secrets
 from pipeline_assets.sample.drawing import SAMPLE_LABELS
 
 ENV_PREFIX = "PIPELINE_"
@@ -92,7 +93,7 @@ class Settings(BaseSettings):
             for entry in value:
                 parse_allow(entry)
         except SettingsError as error:
-            raise ValueError(str(error)) from None
+            raise ValueError(f"{error.value!r}: {error.allowed}") from None
         return value
 
     @field_validator("start")
@@ -103,11 +104,19 @@ class Settings(BaseSettings):
             raise ValueError("a full hour in UTC, such as 2026-03-02T06:00:00Z")
         return value
 
-    @model_validator(mode="after")
-    def _data_is_a_folder(self) -> "Settings":
-        if self.data.exists() and not self.data.is_dir():
-            raise ValueError(f"PIPELINE_DATA={str(self.data)!r} is a file; it must be a folder")
-        return self
+    @field_validator("data", mode="before")
+    @classmethod
+    def _local(cls, value: object) -> object:
+        if isinstance(value, str) and "://" in value:  # as a path it would be a folder named "s3:"
+            raise ValueError("a folder on this machine; other storage is not supported yet")
+        return value
+
+    @field_validator("data")
+    @classmethod
+    def _folder(cls, value: Path) -> Path:
+        if value.exists() and not value.is_dir():
+            raise ValueError("it is a file; it must be a folder")
+        return value
 
     @property
     def database_url(self) -> str:
@@ -125,4 +134,8 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         field = ENV_PREFIX + "_".join(str(part) for part in first["loc"]).upper()
-        raise SettingsError(field.rstrip("_"), first["input"], first["msg"]) from None
+        allowed = without_secrets(first["msg"]).removeprefix("Value error, ")
+        raise SettingsError(field, first["input"], allowed) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        file = str(Settings.model_config["toml_file"])
+        raise SettingsError(file, Path(file).absolute(), f"TOML in UTF-8; {error}") from None

@@ -29,6 +29,8 @@ HOSTILE_NAME = "<script>alert(1)</script> | [free](javascript:alert(2)) `x`\n| a
 FAULTS = {"404": 0.01, "truncated-jpeg": 0.01, "html-as-jpeg": 0.01}
 """One item each: a share above zero gives at least one."""
 
+EVERYTHING: list[Any] = [*(defs.assets or ()), *(defs.asset_checks or ())]
+
 Row = dict[str, Any]
 
 
@@ -46,7 +48,8 @@ def environment_of(data: Path, shop_url: str, feed: Path | None = None) -> dict[
 def environment(values: Mapping[str, str], folder: Path) -> Iterator[None]:
     """Just these settings, in a folder that has no dagster.yaml and no pipeline.toml of ours."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in os.environ:
+        patch.setenv("DAGSTER_HOME", "")  # so that it is put back, too, where a command sets it
+        for name in list(os.environ):
             if name.startswith(("PIPELINE_", "DAGSTER_")):
                 patch.delenv(name)
         for name, value in values.items():
@@ -92,7 +95,7 @@ def executed(
 ) -> dg.ExecuteInProcessResult:
     """Run what is selected of our assets and checks, in an instance that is forgotten."""
     return dg.materialize(
-        [*(defs.assets or ()), *(defs.asset_checks or ())],
+        EVERYTHING,
         partition_key=hour,
         selection=selection,
         run_config={

@@ -116,6 +116,9 @@ class BreakerGate:
 
     def permit(self, rung: str, scope: str) -> "BreakerPermit | CircuitOpen":
         """A permit for one call, or `CircuitOpen` with how long it will be so."""
+        if scope and self.store.load(rung).mode is Mode.FORCED_OPEN:
+            # A person's word about the rung holds for each of its scopes.
+            return _circuit_open(rung, Refusal(Mode.FORCED_OPEN, None), 0.0)
         name = f"{rung}@{scope}" if scope else rung
         # A closed breaker grants without a word to the database but this one read.
         seen = self.store.load(name)

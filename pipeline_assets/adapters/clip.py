@@ -115,7 +115,8 @@ class ClipModel:
         if len(pixels) == 0:
             return np.zeros((0, self.dim), np.float32)
         with torch.inference_mode():
-            placed = pixels.to(self.device, memory_format=torch.channels_last)
+            # On a CPU, converting to the weights' channels-last layout costs more than it saves.
+            placed = pixels.to(self.device)
             return _to_numpy(self._model.encode_image(placed, normalize=True))
 
     def encode_texts(self, texts: Sequence[str]) -> Vectors:

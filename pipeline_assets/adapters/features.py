@@ -4,7 +4,7 @@ Classify and embed ask for the same picture's vector and so share one pass; the 
 items or two hours is put through a model once.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -17,6 +17,7 @@ from pipeline_assets.core.fingerprint import digest
 from pipeline_assets.errors import RowError, classify
 
 if TYPE_CHECKING:
+    import torch
     from PIL.Image import Image
 
     from pipeline_assets.adapters.clip import Clip
@@ -58,15 +59,16 @@ class Features:
 
     def pictures(self, load: Mapping[str, Callable[[], "Image"]]) -> dict[str, Vector | RowError]:
         """The vector of each picture, by its sha256, in one forward pass; `load` decodes."""
+        model = self.model()
         answers: dict[str, Vector | RowError] = {}
-        images: dict[str, Image] = {}
-        for sha, image in zip(load, _decoded(list(load.values())), strict=True):
-            if isinstance(image, RowError):
-                answers[sha] = image
-            else:
-                images[sha] = image
-        if images:
-            answers.update(self._encode_pictures(images))
+        decoded: list[str] = []
+        pixels: list[torch.Tensor] = []
+        for part in _in_parts(model, load):
+            answers.update(part.errors)
+            decoded.extend(part.decoded)
+            pixels.append(part.pixels)
+        if decoded:
+            answers.update(self._encode_pictures(model, decoded, pixels))
         return answers
 
     def texts(self, texts: Iterable[str]) -> dict[str, Vector]:
@@ -87,22 +89,28 @@ class Features:
             found = self._encode_texts(texts)
         return np.stack([found[text] for text in texts])
 
-    def probabilities(self, picture: Vector, prompts: Vector) -> Vector:
-        """The share of each prompt for a picture: softmax of the scaled cosines, [labels]."""
-        logits = self.model().logit_scale * (prompts @ picture)
-        shares = np.exp(logits - logits.max())
-        return np.asarray(shares / shares.sum(), np.float32)
+    def probabilities(self, pictures: Vector, prompts: Vector) -> Vector:
+        """The share of each prompt for each picture: softmax of the scaled cosines.
+
+        `pictures` is [pictures, dim], `prompts` [prompts, dim]; gives [pictures, prompts].
+        """
+        logits = self.model().logit_scale * (pictures @ prompts.T)
+        shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True), np.float32)
 
     @property
     def input_pixels(self) -> int:
         """The side of the square that the model looks at; larger pictures are made smaller."""
         return self.model().input_pixels
 
-    def _encode_pictures(self, images: "dict[str, Image]") -> dict[str, Vector]:
-        model = self.model()
-        pixels = model.preprocess(list(images.values()))
-        vectors = self.run(len(images), lambda: model.encode_images(pixels))
-        made = dict(zip(images, vectors, strict=True))
+    def _encode_pictures(
+        self, model: "Clip", names: Sequence[str], parts: "Sequence[torch.Tensor]"
+    ) -> dict[str, Vector]:
+        import torch  # noqa: PLC0415 - loaded with the model
+
+        pixels = torch.cat(list(parts))
+        vectors = self.run(len(names), lambda: model.encode_images(pixels))
+        made = dict(zip(names, vectors, strict=True))
         self._keep({self._key("image", sha): vector for sha, vector in made.items()})
         return made
 
@@ -129,13 +137,32 @@ class Features:
         )
 
 
-def _decoded(loads: "Sequence[Callable[[], Image]]") -> "list[Image | RowError]":
-    def one(load: "Callable[[], Image]") -> "Image | RowError":
-        try:
-            return load()
-        except Exception as error:  # noqa: BLE001 - one bad picture is one bad row
-            return classify(error)
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A thread's share of a batch: the pictures it decoded, ready for the model, and its errors."""
 
-    # Pillow decodes outside the interpreter's lock.
+    decoded: list[str]
+    pixels: "torch.Tensor"
+    errors: dict[str, RowError]
+
+
+def _in_parts(model: "Clip", load: "Mapping[str, Callable[[], Image]]") -> "Iterator[_Part]":
+    """Decode and preprocess a batch: Pillow does both outside the interpreter's lock."""
+    names = list(load)
+    size = max(1, -(-len(names) // DECODERS))
+    shares = [names[start : start + size] for start in range(0, len(names), size)]
     with ThreadPoolExecutor(DECODERS) as pool:
-        return list(pool.map(one, loads))
+        yield from pool.map(
+            lambda share: _part(model, {name: load[name] for name in share}), shares
+        )
+
+
+def _part(model: "Clip", load: "Mapping[str, Callable[[], Image]]") -> _Part:
+    images: dict[str, Image] = {}
+    errors: dict[str, RowError] = {}
+    for name, decode in load.items():
+        try:
+            images[name] = decode()
+        except Exception as error:  # noqa: BLE001 - one bad picture is one bad row
+            errors[name] = classify(error)
+    return _Part(list(images), model.preprocess(list(images.values())), errors)

@@ -17,27 +17,23 @@ KEYS = ("item_id", "role")
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One upstream table's part in the join: its rows by id, and which columns are wanted.
+    """One upstream table's part in the join: its rows by id, and the fields that they give.
 
-    `role` picks the rows of one role for an item; "" means the row with the same id.
+    `role` picks the rows of one role for an item; "" means the row with the same id, or the
+    item's. `blocking` means that its failed rows keep what depends on them waiting.
     """
 
     table: str
     role: str
-    columns: tuple[str, ...]
+    fields: tuple[str, ...]
     rows: Mapping[RowId, tuple[Any, ...]]
     blocking: bool
-
-    @property
-    def prefix(self) -> str:
-        return f"{self.table}.{self.role}." if self.role else f"{self.table}."
 
     def find(self, row_id: RowId) -> tuple[Any, ...] | None:
         if self.role:
             return self.rows.get((row_id[0], self.role))
-        if row_id in self.rows:
-            return self.rows[row_id]
-        return self.rows.get(row_id[:1])
+        found = self.rows.get(row_id)
+        return found if found is not None else self.rows.get(row_id[:1])
 
 
 STATE_COLUMNS = ("status", "error")
@@ -83,9 +79,11 @@ def _sides(
         for (of_table, role), columns in wanted.items():
             if of_table == table:
                 everything = (*STATE_COLUMNS, *columns)
+                prefix = f"{table}.{role}." if role else f"{table}."
                 picked = [names.index(column) for column in everything]
                 narrowed = {i: tuple(row[p] for p in picked) for i, row in rows.items()}
-                yield _Side(table, role, everything, narrowed, table in strict)
+                fields = tuple(prefix + column for column in everything)
+                yield _Side(table, role, fields, narrowed, table in strict)
 
 
 def _by_table(wanted: Mapping[tuple[str, str], list[str]]) -> dict[str, list[str]]:
@@ -119,10 +117,11 @@ def _work(stage: Stage, row_id: RowId, sides: list[_Side]) -> Work:
     blocked = None
     for side in sides:
         row = side.find(row_id)
-        blocked = blocked or _blocked(side, row)
-        values = row if row is not None else (None,) * len(side.columns)
-        for column, value in zip(side.columns, values, strict=True):
-            fields[side.prefix + column] = value
+        if blocked is None:
+            blocked = _blocked(side, row)
+        fields.update(
+            zip(side.fields, row, strict=True) if row is not None else dict.fromkeys(side.fields)
+        )
     if blocked is None:
         fields.update(stage.derive(fields))
     else:
@@ -138,6 +137,8 @@ def _blocked(side: _Side, row: tuple[Any, ...] | None) -> str | None:
     if row is None:
         return f"{side.table} has no row for it yet"
     status, error = row[0], row[1]
+    if status == Status.OK:
+        return None
     if status == Status.PENDING:
         return f"{side.table} is pending: {error or 'not tried yet'}"
     if side.blocking and status == Status.FAILED:

@@ -74,7 +74,8 @@ def _reason(stage: Stage, decision: Planned) -> tuple[str, int]:
         return BLOCKED, 0
     if not stage.applies(decision.work):
         return NOTHING_TO_DO, 0
-    return decision.reason.value, 1
+    rungs = stage.rungs[: decision.ceiling]
+    return decision.reason.value, int(any(rung.requires(decision.work) is None for rung in rungs))
 
 
 def _seconds_a_row(resources: Resources, stage: Stage, hour: str) -> float | None:

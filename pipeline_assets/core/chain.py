@@ -234,21 +234,27 @@ def _checked(
             f"{rung.name} gave {len(outcomes)} outcomes for {rows} rows; "
             "a rung gives one outcome per row"
         )
-    return [_checked_one(stage, rung, outcome) for outcome in outcomes]
+    required = [at for at, value in enumerate(stage.values) if value.name in stage.required]
+    return [_checked_one(stage, rung, outcome, required) for outcome in outcomes]
 
 
-def _checked_one(stage: Stage, rung: Rung, outcome: object) -> Outcome:
+def _checked_one(stage: Stage, rung: Rung, outcome: object, required: Sequence[int]) -> Outcome:
+    """The outcome, unless the table could not hold it: one such row would refuse the hour."""
     if isinstance(outcome, RowError):
         return outcome
     if not isinstance(outcome, Made):
-        return Internal(
-            f"{rung.name} gave {type(outcome).__name__} for a row; it must be Made or a RowError"
-        )
+        return Internal(f"{rung.name} gave {type(outcome).__name__}, not Made or a RowError")
     if len(outcome.values) != len(stage.values):
         return Internal(
-            f"{rung.name} made {len(outcome.values)} values for a row; the table has "
-            f"{len(stage.values)} columns for them"
+            f"{rung.name} made {len(outcome.values)} values; the table has {len(stage.values)} "
+            "columns for them"
         )
+    for share in (outcome.quality, outcome.confidence):
+        if share is not None and not 0 <= share <= 1:
+            return Internal(f"{rung.name} gave a quality or confidence of {share}, not 0..1")
+    for position in required:
+        if outcome.values[position] is None:
+            return Internal(f"{rung.name} made no {stage.values[position].name}, which is required")
     return outcome
 
 

@@ -122,7 +122,9 @@ def broken_rules(table: pa.Table, required: Sequence[str] = ()) -> list[tuple[st
 
 
 def _outside_unit(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return pc.fill_null(pc.or_(pc.less(column, 0), pc.greater(column, 1)), False)
+    """Which values are not in 0..1; NaN, which is neither less nor greater, is not."""
+    inside = pc.and_(pc.greater_equal(column, 0), pc.less_equal(column, 1))
+    return pc.fill_null(pc.invert(inside), False)
 
 
 def check_contract(name: str, table: pa.Table, required: Sequence[str] = ()) -> None:

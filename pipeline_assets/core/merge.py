@@ -22,7 +22,8 @@ def merge(stage: Stage, old: Row | None, new: Row, *, input_changed: bool) -> Ro
     cost = max(old.cost_usd, new.cost_usd)
     if input_changed:
         return replace(new, cost_usd=cost)
-    better, other = (new, old) if _order(stage, new) <= _order(stage, old) else (old, new)
+    # What stands wins a tie: it may have learned since, and the same result again adds nothing.
+    better, other = (new, old) if _order(stage, new) < _order(stage, old) else (old, new)
     kept = replace(better, attempts=max(old.attempts, new.attempts), cost_usd=cost)
     return _with_latest_error(kept, other)
 
@@ -37,8 +38,8 @@ def _rank(stage: Stage, row: Row) -> int:
     if row.status is Status.NOT_APPLICABLE:
         return 0
     if row.status is Status.OK:
-        return stage.index(row.rung)
-    return len(stage.rungs) + (row.status is Status.PENDING)
+        return stage.index(row.rung)  # a rung no longer there comes after those that are
+    return len(stage.rungs) + 1 + (row.status is Status.PENDING)
 
 
 def _with_latest_error(kept: Row, other: Row) -> Row:

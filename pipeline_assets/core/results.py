@@ -52,7 +52,7 @@ def untried(stage: Stage, planned: Planned, stamp: Stamp) -> Row:
 def worked(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
     """The row that the table holds after a climb: the new result merged with what stood."""
     planned = climb.planned
-    row = _row(stage, climb, stamp, carried=None if planned.input_changed else planned.old)
+    row = _row(stage, climb, stamp)
     return merge(stage, planned.old, row, input_changed=planned.input_changed)
 
 
@@ -63,8 +63,9 @@ def decisive(errors: Sequence[RowError]) -> RowError | None:
     return bug or own or next(iter(errors), None)
 
 
-def _row(stage: Stage, climb: Climb, stamp: Stamp, *, carried: Row | None) -> Row:
-    attempts = (carried.attempts if carried else 0) + climb.called
+def _row(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
+    old, input_changed = climb.planned.old, climb.planned.input_changed
+    attempts = (0 if old is None or input_changed else old.attempts) + climb.called
     error = decisive(climb.errors)
     position = climb.rung if climb.rung is not None else len(stage.rungs)
     retryable = attempts < stage.max_attempts and any(each.transient for each in climb.errors)
@@ -88,7 +89,7 @@ def _row(stage: Stage, climb: Climb, stamp: Stamp, *, carried: Row | None) -> Ro
         if error and retryable and error.retry_after
         else None,
         attempts=attempts,
-        cost_usd=(carried.cost_usd if carried else 0.0) + climb.cost_usd,
+        cost_usd=(0.0 if old is None else old.cost_usd) + climb.cost_usd,
         key=stamp.keys.key(climb.planned.work, position),
         producer=stamp.keys.producers[position] if climb.made else None,
         duration_ms=climb.seconds * 1000 if climb.called else None,

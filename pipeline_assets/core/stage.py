@@ -18,7 +18,8 @@ RungCall = Callable[[Any, Sequence[Work]], Sequence[Outcome]]
 """(resources, works) → one outcome per work, in order. May raise for the whole call."""
 
 FALLS_THROUGH = frozenset(ErrorKind) - {ErrorKind.FORBIDDEN, ErrorKind.BLOCKED}
-"""An opt-out is not answered with an old copy, and a safety rule not with another route."""
+"""The most that a rung may let through: an opt-out is not answered with an old copy, and a safety
+rule not with another route."""
 
 SKIP = "skip"
 
@@ -115,6 +116,10 @@ class Stage:
         for factor in (*(rung.factor for rung in self.rungs), self.skip_factor):
             if not 0 <= factor <= 1:
                 raise ValueError(f"stage {self.name!r}: factor {factor} is outside 0..1")
+        for rung in self.rungs:
+            if not rung.falls_through <= FALLS_THROUGH:
+                never = ", ".join(sorted(rung.falls_through - FALLS_THROUGH))
+                raise ValueError(f"stage {self.name!r}: {never} may not fall through {rung.name!r}")
         unknown = set(self.required) - {value.name for value in self.values}
         if unknown:
             raise ValueError(f"stage {self.name!r}: required columns it does not have: {unknown}")

@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+import numpy as np
 import pyarrow as pa
 
 from pipeline_assets.core.fingerprint import digest
@@ -52,33 +53,30 @@ def rules(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
 
 
 def _zero_shot(resources: Resources, features: Features, works: Sequence[Work]) -> list[Outcome]:
-    pictures = picture_vectors(resources, features, works)
-    labels, prompts = resources.settings.labels, _prompts(resources, features)
-    return [
-        vector if isinstance(vector, RowError) else _best(labels, vector, prompts, features)
-        for vector in pictures
-    ]
+    answers = picture_vectors(resources, features, works)
+    vectors = [answer for answer in answers if not isinstance(answer, RowError)]
+    labelled = iter(_labelled(resources, features, vectors))
+    return [answer if isinstance(answer, RowError) else next(labelled) for answer in answers]
 
 
 def _recall(resources: Resources, features: Features, works: Sequence[Work]) -> list[Made | None]:
     kept = features.kept_pictures(work["picture"] for work in works)
-    if not kept:
-        return [None] * len(works)
-    labels, prompts = resources.settings.labels, _prompts(resources, features)
-    made = {sha: _best(labels, vector, prompts, features) for sha, vector in kept.items()}
+    made = dict(zip(kept, _labelled(resources, features, list(kept.values())), strict=True))
     return [made.get(work["picture"]) for work in works]
 
 
-def _prompts(resources: Resources, features: Features) -> Vector:
-    return features.query_vectors(
-        [PROMPT.format(label=label) for label in resources.settings.labels]
-    )
-
-
-def _best(labels: Sequence[str], picture: Vector, prompts: Vector, features: Features) -> Made:
-    share = features.probabilities(picture, prompts)
-    best = int(share.argmax())
-    return Made((labels[best], features.producer), confidence=float(share[best]))
+def _labelled(resources: Resources, features: Features, vectors: Sequence[Vector]) -> list[Made]:
+    """The most likely label of each picture's vector, with its share."""
+    if not vectors:
+        return []
+    labels = resources.settings.labels
+    prompts = features.query_vectors([PROMPT.format(label=label) for label in labels])
+    shares = features.probabilities(np.stack(vectors), prompts)
+    best = shares.argmax(axis=1)
+    return [
+        Made((labels[label], features.producer), confidence=float(share[label]))
+        for share, label in zip(shares, best, strict=True)
+    ]
 
 
 def _by_words(work: Work, labels: Sequence[str]) -> Outcome:

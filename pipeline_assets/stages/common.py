@@ -48,16 +48,18 @@ def picture_vectors(
     resources: Resources, features: Features, works: Sequence[Work]
 ) -> list[Vector | RowError]:
     """The vector of each work's picture, in order; one pass for each distinct picture."""
-    load = {work["picture"]: _loader(resources, features, work) for work in works}
+    if not works:
+        return []
+    at_least = features.input_pixels
+    load = {work["picture"]: _loader(resources, work, at_least) for work in works}
     vectors = features.pictures(load)
     return [vectors[work["picture"]] for work in works]
 
 
-def _loader(resources: Resources, features: Features, work: Work) -> Callable[[], Image]:
+def _loader(resources: Resources, work: Work, at_least: int) -> Callable[[], Image]:
     blob = blob_of(work, "fetched.image", work["picture"])
-    return lambda: decode(
-        resources.blobs.read(blob), resources.settings.max_pixels, at_least=features.input_pixels
-    )
+    limit = resources.settings.max_pixels
+    return lambda: decode(resources.blobs.read(blob), limit, at_least=at_least)
 
 
 def blob_of(work: Work, fetched: str, sha256: str) -> BlobRef:

@@ -196,3 +196,12 @@ def test_racing_threads_open_it_exactly_once(
     assert store.load(RUNG).mode is Mode.OPEN
     assert store.load(RUNG).generation == 1
     assert [r.getMessage() for r in caplog.records] == [f"breaker {RUNG}: closed → open"]
+
+
+def test_forcing_a_rung_open_holds_for_each_of_its_hosts(store: BreakerStore) -> None:
+    """A person's word about fetched.http is not evaded by asking per host."""
+    gate = store.gate(BreakerRule())
+    store.force(RUNG, Mode.FORCED_OPEN)
+    assert isinstance(gate.permit(RUNG, "shop.example"), CircuitOpen)
+    store.reset(RUNG)
+    assert isinstance(gate.permit(RUNG, "shop.example"), BreakerPermit)

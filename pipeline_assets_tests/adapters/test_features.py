@@ -159,6 +159,6 @@ def test_threads_that_ask_for_a_model_at_once_share_one(monkeypatch: pytest.Monk
 def test_probabilities_sum_to_one_and_favour_the_nearest(features: Features) -> None:
     """A softmax over scaled cosines."""
     prompts: Vector = features.query_vectors(["a", "b", "c"])
-    shares = features.probabilities(prompts[1], prompts)
+    shares = features.probabilities(prompts[1:2], prompts)[0]
     assert shares.sum() == pytest.approx(1)
     assert int(shares.argmax()) == 1

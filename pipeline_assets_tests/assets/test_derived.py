@@ -75,9 +75,7 @@ def test_dead_letters_are_the_failures_that_no_retry_helps(good: Hour) -> None:
 
 
 @pytest.mark.parametrize("hour", ["good", "degraded"])
-def test_the_summary_counts_what_the_tables_have(
-    hour: str, request: pytest.FixtureRequest
-) -> None:
+def test_the_summary_counts_what_the_tables_have(hour: str, request: pytest.FixtureRequest) -> None:
     """By stage, status, rung and reason; nothing is counted twice and nothing left out."""
     found: Hour = request.getfixturevalue(hour)
     names = (*STAGE_TABLES, ENRICHED)

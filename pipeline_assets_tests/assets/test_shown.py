@@ -107,7 +107,9 @@ def test_quality_is_compared_after_rounding() -> None:
 
 
 @pytest.mark.parametrize("rows", [(), (PENDING, PENDING)])
-def test_where_no_quality_is_known_no_number_is_claimed(rows: tuple[dict[str, object], ...]) -> None:
+def test_where_no_quality_is_known_no_number_is_claimed(
+    rows: tuple[dict[str, object], ...],
+) -> None:
     """Neither 0 nor 1 would be true."""
     metadata = stage_metadata(rows_table(*rows), 0.8)
     assert not [name for name in metadata if name.startswith("quality_")]

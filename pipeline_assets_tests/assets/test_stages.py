@@ -1,15 +1,17 @@
 """The stage assets, materialized by Dagster on a small hour of the sample shop."""
 
 import logging
-from typing import Any
+from types import SimpleNamespace
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
+from pipeline_assets.adapters.engine import Order, Report
 from pipeline_assets.assets import stages as stage_assets
 from pipeline_assets.core.status import Status
-from pipeline_assets.resources import opened
+from pipeline_assets.resources import Resources, opened
 from pipeline_assets.stages import STAGES
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.assets.conftest import ITEMS, Copied, Hour
@@ -175,14 +177,7 @@ def test_a_table_with_a_double_key_fails_its_check_and_stops_what_follows(
     assert double in str(failures.records[0].data["sample"])
 
 
-def _no_work(order: Any, *_arguments: Any, **_options: Any) -> Any:
-    return stage_assets_report(order)
-
-
-def stage_assets_report(_order: Any) -> Any:
-    """A report of nothing."""
-    from pipeline_assets.adapters.engine import Report
-
+def _no_work(_order: Order, _resources: Resources, **_options: object) -> Report:
     return Report()
 
 
@@ -190,7 +185,7 @@ def write_twice(asset: str, item: str) -> None:
     """Write a table by hand in which an item has two rows."""
     with opened() as resources:
         table = resources.tables.read(asset, HOUR)
-        mine = table.filter(pa.compute.equal(table["item_id"], item))
+        mine = table.filter(pc.equal(table["item_id"], item))
         resources.tables.write(asset, HOUR, pa.concat_tables([table, mine]))
 
 
@@ -216,15 +211,17 @@ def test_low_quality_warns_and_stops_nothing(degraded: Hour) -> None:
     assert all(verdict.passed for verdict in others.values())
 
 
-def test_a_stage_whose_upstream_has_no_table_says_what_to_materialize(
+def test_without_a_table_of_items_a_stage_says_so_and_keeps_its_rows(
     good: Hour, copied: Copied
 ) -> None:
-    """A message, not a stack of calls."""
-    copied(good)
+    """No table is not a table of no rows: what was good is not dropped for it."""
+    copy = copied(good)
     with opened() as resources:
         resources.tables.path("items", HOUR).unlink()
-    result = hours.materialized("fetched", "validated")
-    assert result.success == (not hours.shown(result).get("fetched", {}).get("status_ok"))
+    result = hours.materialized("fetched")
+    assert not result.success
+    assert f"items has no table for hour {HOUR}" in hours.failure(result)
+    assert len(copy.rows("fetched")) == 2 * ALL
 
 
 def test_progress_is_said_now_and_then_and_not_for_each_batch(
@@ -232,7 +229,7 @@ def test_progress_is_said_now_and_then_and_not_for_each_batch(
 ) -> None:
     """Every five seconds, with all rows so far."""
     times = iter([0.0, 1.0, 5.0, 5.0, 6.0])
-    monkeypatch.setattr(stage_assets.time, "monotonic", lambda: next(times))
+    monkeypatch.setattr(stage_assets, "time", SimpleNamespace(monotonic=lambda: next(times)))
     log = logging.getLogger("progress")
     with caplog.at_level(logging.INFO, logger="progress"):
         progress = stage_assets.Progress(log, "fetched")

@@ -220,15 +220,16 @@ def climb_with(
     works: Iterable[Work],
     gate: FakeGate | None = None,
     sizes: BatchSizes | None = None,
+    **planned_as: Any,
 ) -> Climbed:
-    """Take works through the chain of `stage`."""
+    """Take works through the chain of `stage`, planned for every rung or as told."""
     gate, sizes = gate or FakeGate(), sizes or BatchSizes()
     stats: dict[str, RungStats] = {}
     env = Environment(None, gate, sizes, ticking())
-    planned = [make_planned(work, stage) for work in works]
+    planned = [make_planned(work, stage, **planned_as) for work in works]
     return Climbed(climb(stage, planned, env, stats), gate, stats, sizes)
 
 
 def many(count: int) -> list[Work]:
-    """Works named 0, 1, 2, …"""
+    """Works named 0, 1, 2 and so on."""
     return [make_work(str(number)) for number in range(count)]

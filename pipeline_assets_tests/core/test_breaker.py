@@ -55,9 +55,7 @@ def called(
 ) -> BreakerState:
     """One call from its permit to its result, in no time."""
     state, grant = grant_of(state, now, rule)
-    return record(
-        state, rule, now, grant, failed=failed, slow=slow, retry_after_s=retry_after_s
-    )
+    return record(state, rule, now, grant, failed=failed, slow=slow, retry_after_s=retry_after_s)
 
 
 def after(outcomes: str, rule: BreakerRule) -> BreakerState:
@@ -208,9 +206,7 @@ def test_an_outage_of_weeks_does_not_overflow_the_wait(reopenings: int) -> None:
     """2.0 ** 1024 is no float; at the cap of 900 s that is eleven days of outage."""
     rule = BreakerRule(probes=1)
     state, grant = half_open(rule)
-    state = record(
-        replace(state, reopenings=reopenings), rule, 1000.0, grant, failed=True
-    )
+    state = record(replace(state, reopenings=reopenings), rule, 1000.0, grant, failed=True)
     assert state.retry_at == 1900.0
 
 
@@ -403,9 +399,7 @@ def test_the_wait_never_shrinks_while_it_reopens_and_never_passes_its_cap(
     wait_s: float, factor: float, cap_s: float, times: int
 ) -> None:
     """Growing by a factor of at least one, up to the cap."""
-    rule = BreakerRule(
-        failures=1, probes=1, wait_s=wait_s, wait_factor=factor, wait_cap_s=cap_s
-    )
+    rule = BreakerRule(failures=1, probes=1, wait_s=wait_s, wait_factor=factor, wait_cap_s=cap_s)
     state = called(CLOSED, 0.0, failed=True, rule=rule)
     waits = [state.retry_at]
     for _ in range(times):
@@ -508,4 +502,4 @@ class AnyHistory(RuleBasedStateMachine):
 
 
 TestAnyHistory = AnyHistory.TestCase
-TestAnyHistory.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAnyHistory.settings = settings(max_examples=60, stateful_step_count=40)

@@ -1,0 +1,206 @@
+"""Settings: from the environment over `pipeline.toml`, validated when they are built."""
+
+import os
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline_assets.errors import SettingsError
+from pipeline_assets.sample.drawing import SAMPLE_LABELS
+from pipeline_assets.settings import ENV_PREFIX, Settings, load_settings
+
+
+@pytest.fixture(autouse=True)
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder to be in, and no setting in the environment."""
+    monkeypatch.chdir(tmp_path)
+    for name in os.environ:
+        if name.startswith(ENV_PREFIX):
+            monkeypatch.delenv(name)
+
+
+def test_nothing_has_to_be_set() -> None:
+    """The defaults serve one machine, with the sample's models and labels."""
+    settings = load_settings()
+    assert settings.data == Path("data")
+    assert settings.database_url == f"sqlite:///{Path.cwd() / 'data' / 'state.db'}"
+    assert settings.labels == SAMPLE_LABELS
+    assert (settings.accelerator, settings.engine) == ("auto", "local")
+    assert (settings.fetch_allow, settings.quality_threshold) == ((), 0.8)
+    assert settings.start == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "value"),
+    [
+        ("data", "elsewhere", Path("elsewhere")),
+        ("state_url", "postgresql+psycopg2://db/x", "postgresql+psycopg2://db/x"),
+        ("feed", "https://shop/feed.csv", "https://shop/feed.csv"),
+        ("start", "2026-03-02T06:00:00Z", datetime(2026, 3, 2, 6, tzinfo=UTC)),
+        ("start", "2026-03-02T06:00:00", datetime(2026, 3, 2, 6, tzinfo=UTC)),  # UTC, always
+        ("start", "2026-03-02T06:00:00+02:00", datetime(2026, 3, 2, 4, tzinfo=UTC)),
+        ("start", "2026-03-02", datetime(2026, 3, 2, tzinfo=UTC)),
+        ("accelerator", "cuda", "cuda"),
+        ("primary_model", "local-dir:/models/a", "local-dir:/models/a"),
+        ("labels", "chair,table", ("chair", "table")),
+        ("labels", " chair , red table ,, ", ("chair", "red table")),
+        ("fetch_allow", "", ()),
+        ("fetch_allow", "127.0.0.1:8000, 10.0.0.0/8", ("127.0.0.1:8000", "10.0.0.0/8")),
+        ("fetch_concurrency", "1", 1),
+        ("fetch_concurrency", "1024", 1024),
+        ("fetch_timeout_s", "0.5", 0.5),
+        ("quality_threshold", "0", 0.0),
+        ("quality_threshold", "1", 1.0),
+    ],
+)
+def test_every_field_is_read_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch, field: str, text: str, value: object
+) -> None:
+    """As `PIPELINE_<FIELD>`; lists are comma-separated."""
+    monkeypatch.setenv(ENV_PREFIX + field.upper(), text)
+    assert getattr(load_settings(), field) == value
+
+
+def test_a_time_with_an_offset_is_kept_in_utc() -> None:
+    """Hours are named in UTC."""
+    east = timezone(timedelta(hours=5))
+    assert load_settings(start=datetime(2026, 3, 2, 6, tzinfo=east)).start.tzinfo is UTC
+
+
+@pytest.mark.parametrize(
+    ("field", "text", "allowed"),
+    [
+        ("start", "yesterday", "datetime"),
+        ("start", "2026-03-02T06:30:00Z", "a full hour in UTC"),
+        ("start", "2026-03-02T06:00:00+05:30", "a full hour in UTC"),
+        ("accelerator", "tpu", "'auto', 'cuda' or 'cpu'"),
+        ("accelerator", "", "'auto', 'cuda' or 'cpu'"),
+        ("engine", "ray", "'local'"),
+        ("primary_model", "", "at least 1 character"),
+        ("fallback_model", "", "at least 1 character"),
+        ("labels", "chair", "at least two different labels"),
+        ("labels", "chair,chair", "at least two different labels"),
+        ("labels", " , ", "at least two different labels"),
+        ("fetch_allow", "a host", "a host, a host:port or a network"),
+        ("fetch_allow", "shop:0", "the port is 1 to 65535"),
+        ("fetch_allow", "ok.example,shop:65536", "the port is 1 to 65535"),
+        ("fetch_concurrency", "0", "greater than or equal to 1"),
+        ("fetch_concurrency", "1025", "less than or equal to 1024"),
+        ("fetch_concurrency", "many", "integer"),
+        ("fetch_concurrency", "1.5", "integer"),
+        ("fetch_timeout_s", "0", "greater than 0"),
+        ("fetch_timeout_s", "3601", "less than or equal to 3600"),
+        ("fetch_timeout_s", "nan", "less than or equal to 3600"),
+        ("fetch_max_bytes", "0", "greater than or equal to 1"),
+        ("max_pixels", "-1", "greater than or equal to 1"),
+        ("quality_threshold", "-0.1", "greater than or equal to 0"),
+        ("quality_threshold", "1.1", "less than or equal to 1"),
+        ("quality_threshold", "high", "number"),
+        ("data", "s3://bucket/data", "a folder"),
+    ],
+)
+def test_a_wrong_value_stops_the_start_and_names_the_field(
+    monkeypatch: pytest.MonkeyPatch, field: str, text: str, allowed: str
+) -> None:
+    """The field as it is set, the value that was found, and what is allowed."""
+    monkeypatch.setenv(ENV_PREFIX + field.upper(), text)
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert refused.value.field == ENV_PREFIX + field.upper()
+    assert str(refused.value).startswith(f"{ENV_PREFIX}{field.upper()}={text!r} is not usable: ")
+    assert allowed in str(refused.value)
+
+
+def test_a_data_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    """By its own name; the other settings, passwords among them, are not shown."""
+    file = tmp_path / "data.parquet"
+    file.write_bytes(b"")
+    with pytest.raises(SettingsError) as refused:
+        load_settings(data=file, state_url="postgresql+psycopg2://u:secret@db/x")
+    assert refused.value.field == "PIPELINE_DATA"
+    assert str(file) in str(refused.value)
+    assert "must be a folder" in str(refused.value)
+    assert "postgresql" not in str(refused.value)
+
+
+def test_a_secret_in_a_wrong_value_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only enough of it to find it."""
+    monkeypatch.setenv("PIPELINE_FETCH_ALLOW", "http://ann:secret@shop/")
+    with pytest.raises(SettingsError) as refused:
+        load_settings()
+    assert "secret" not in str(refused.value)
+    assert "http://shop/" in str(refused.value)
+
+
+def test_an_unknown_setting_of_the_program_is_refused() -> None:
+    """A slip of the pen in a keyword."""
+    with pytest.raises(SettingsError, match="PIPELINE_LABEL="):
+        load_settings(label="chair,table")
+
+
+def toml(text: str) -> None:
+    """Write `pipeline.toml` into the folder we are in."""
+    Path("pipeline.toml").write_text(text, encoding="utf-8")
+
+
+def test_a_file_sets_what_the_environment_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments over the environment, the environment over `pipeline.toml`."""
+    toml('accelerator = "cuda"\nfetch_concurrency = 8\nmax_pixels = 9\n')
+    monkeypatch.setenv("PIPELINE_FETCH_CONCURRENCY", "16")
+    monkeypatch.setenv("PIPELINE_MAX_PIXELS", "16")
+    settings = load_settings(max_pixels=25)
+    assert (settings.accelerator, settings.fetch_concurrency, settings.max_pixels) == (
+        "cuda",
+        16,
+        25,
+    )
+
+
+@pytest.mark.parametrize("labels", ['"chair, table"', '["chair", "table"]'])
+def test_a_list_in_the_file_may_be_a_list(labels: str) -> None:
+    """Or text with commas, as in the environment."""
+    toml(f"labels = {labels}\n")
+    assert load_settings().labels == ("chair", "table")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("labels = 3\n", "PIPELINE_LABELS=.*valid tuple"),
+        ('labels = ["chair", 3]\n', "PIPELINE_LABELS.*valid string"),
+        ('colour = "red"\n', "PIPELINE_COLOUR='red'.*not permitted"),
+        ("start = 2026-03-02T06:30:00Z\n", "PIPELINE_START.*a full hour"),
+        ("labels = [\n", "pipeline.toml"),
+        ("\x00", "pipeline.toml"),
+    ],
+)
+def test_a_wrong_file_stops_the_start_as_well(text: str, message: str) -> None:
+    """Naming the field, or the file where it cannot be read."""
+    toml(text)
+    with pytest.raises(SettingsError, match=message):
+        load_settings()
+
+
+def test_a_file_that_is_no_text_stops_the_start() -> None:
+    """TOML is UTF-8."""
+    Path("pipeline.toml").write_bytes(b'feed = "\xff"\n')
+    with pytest.raises(SettingsError, match=r"pipeline\.toml"):
+        load_settings()
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_settings_are_frozen(field: str) -> None:
+    """What a run began with, it ends with."""
+    settings = load_settings()
+    value: Any = getattr(settings, field)
+    with pytest.raises(ValidationError, match="frozen"):
+        setattr(settings, field, value)
+
+
+def test_a_database_of_its_own_is_used_as_it_is_given() -> None:
+    """Else SQLite under the data root, by its full path."""
+    assert load_settings(state_url="sqlite:////x/y.db").database_url == "sqlite:////x/y.db"
+    assert load_settings(data="here").database_url.endswith("/here/state.db")
