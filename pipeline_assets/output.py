@@ -14,6 +14,8 @@ from rich.progress import Progress
 from rich.table import Table
 
 LONG_CELL = 70
+LONG_RECORD = 600
+"""A record has a line for each value: an error with what to do is never cut."""
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -80,7 +82,8 @@ def reasons(rows: Sequence[Mapping[str, Any]]) -> None:
 def record(values: Mapping[str, Any]) -> None:
     """One record, a line a field."""
     for name, value in values.items():
-        _out.print(f"{_safe(name)}: {_safe(_cell(value))}", soft_wrap=True)
+        whole = _cell(value, longest=LONG_RECORD)
+        _out.print(f"{_safe(name)}: {_safe(whole)}", soft_wrap=True)
 
 
 def findings(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -253,7 +256,7 @@ def _safe(text: str) -> str:
     return escape(_CONTROL.sub(lambda found: repr(found[0])[1:-1], text))
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any, longest: int = LONG_CELL) -> str:
     if value is None:
         return ""
     if isinstance(value, float):
@@ -263,7 +266,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {one}" for name, one in value.items())
     text = str(value)
-    return text if len(text) <= LONG_CELL else f"{text[: LONG_CELL - 1]}…"
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 
 def _plain(value: Any) -> Any:

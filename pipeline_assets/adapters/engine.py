@@ -98,11 +98,18 @@ def materialize(
     """Bring the table of a stage and hour up to date, and publish it.
 
     When `stopped` says so, the micro-batch in hand is finished, the rest stays `pending`, and the
-    table is published with what there is. Raises `LeaseHeld` while another run writes the same
-    table, `LeaseLost` if this one slept too long, `StorageError` when the disk refuses.
+    table is published with what there is. Raises `FileNotFoundError` for an hour whose items were
+    never materialized (no items at all is a table of 0 rows), `LeaseHeld` while another run
+    writes the same table, `LeaseLost` if this one slept too long, `StorageError` when the disk
+    refuses.
     """
     started = time.monotonic()
     report = Report()
+    if not resources.tables.exists("items", order.hour):
+        raise FileNotFoundError(
+            f"items has no table for hour {order.hour}: materialize items for it first"
+        )
+    shards = resources.tables.shards("items", order.hour)
     with resources.leases.acquire(f"{order.stage.name}/{order.hour}") as lease:
         with lease.publishing():  # a predecessor that still writes a shard is waited for
             checkpoints = Checkpoints(
@@ -110,7 +117,6 @@ def materialize(
             )
         report.recovered_rows = checkpoints.recovered_rows
         keys = Keys.of(order.stage, resources)
-        shards = resources.tables.shards("items", order.hour)
         for items in shards:
             if stopped():
                 report.interrupted = True

@@ -38,7 +38,7 @@ def items_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         hour = context.partition_key
         with opened() as resources:
-            report = materialize_items(resources, hour, context.run_id)
+            report = materialize_items(resources, hour, context.run.run_id)
             table = resources.tables.read(ITEMS, hour)
             threshold = resources.settings.quality_threshold
         if report.unknown_columns:

@@ -9,7 +9,6 @@ from pipeline_assets.adapters.engine import Order, materialize
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.shown import as_metadata, column_schema, report_metadata, stage_metadata
 from pipeline_assets.core.stage import Stage
-from pipeline_assets.stages.items import ITEMS
 
 OWNERS = ["team:data-platform"]
 ACCELERATOR_POOL = "accelerator"
@@ -40,15 +39,9 @@ def stage_asset(stage: Stage, hours: dg.HourlyPartitionsDefinition) -> dg.Assets
     def asset(context: dg.AssetExecutionContext, config: RunOptions) -> dg.MaterializeResult[None]:
         hour = context.partition_key
         order = Order(
-            stage, hour, context.run_id, items=frozenset(config.items), force=config.force
+            stage, hour, context.run.run_id, items=frozenset(config.items), force=config.force
         )
         with opened() as resources:
-            if not resources.tables.exists(ITEMS, hour):
-                # No items at all is a table of 0 rows; without one, good rows would be dropped.
-                raise dg.Failure(
-                    f"{ITEMS} has no table for hour {hour}: materialize {ITEMS} for it first",
-                    allow_retries=False,
-                )
             report = materialize(order, resources, progress=Progress(context.log, stage.name))
             table = resources.tables.read(stage.name, hour)
             threshold = resources.settings.quality_threshold

@@ -7,7 +7,9 @@ import duckdb
 
 from pipeline_assets.core.breaker import Mode
 from pipeline_assets.derived import DEAD_LETTERS, RETRY_QUEUE
+from pipeline_assets.errors import SettingsError
 from pipeline_assets.resources import Resources
+from pipeline_assets.stages import STAGES
 
 
 def retry_queue(resources: Resources, limit: int) -> list[dict[str, Any]]:
@@ -37,15 +39,25 @@ def breakers(resources: Resources) -> list[dict[str, Any]]:
 
 
 def reset_breaker(resources: Resources, name: str) -> dict[str, Any]:
-    """Close a breaker."""
+    """Close a breaker. Raises `SettingsError` for a name that no rung has."""
+    _check_name(name)
     resources.breakers.reset(name)
     return _breaker(resources, name)
 
 
 def open_breaker(resources: Resources, name: str) -> dict[str, Any]:
-    """Force a breaker open until it is reset."""
+    """Force a breaker open until it is reset. Raises `SettingsError` for an unknown name."""
+    _check_name(name)
     resources.breakers.force(name, Mode.FORCED_OPEN)
     return _breaker(resources, name)
+
+
+def _check_name(name: str) -> None:
+    rungs = [f"{stage.name}.{rung.name}" for stage in STAGES for rung in stage.rungs]
+    if name.partition("@")[0] not in rungs:
+        raise SettingsError(
+            "breaker", name, f"one of {', '.join(rungs)}, or one of these with @ and a host"
+        )
 
 
 def _breaker(resources: Resources, name: str) -> dict[str, Any]:

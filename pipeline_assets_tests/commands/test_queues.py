@@ -1,5 +1,7 @@
 """`retry-queue`, `dead-letters` and `breakers`."""
 
+import pytest
+
 from pipeline_assets.adapters.breakers import BreakerPermit
 from pipeline_assets.commands.queues import (
     breakers,
@@ -10,7 +12,7 @@ from pipeline_assets.commands.queues import (
 )
 from pipeline_assets.core.breaker import BreakerRule
 from pipeline_assets.derived import DEAD_LETTERS, RETRY_QUEUE, derive
-from pipeline_assets.errors import CircuitOpen, Overloaded
+from pipeline_assets.errors import CircuitOpen, Overloaded, SettingsError
 from pipeline_assets.resources import Resources
 from pipeline_assets_tests.conftest import HOUR, Goods, Platform
 
@@ -73,7 +75,17 @@ def test_breakers_show_mode_failures_and_when_the_next_call_is_due(platform: Pla
 
 def test_a_person_opens_and_resets_a_breaker(resources: Resources) -> None:
     """By name, whether it ever recorded something or not."""
-    assert open_breaker(resources, "a.rung")["mode"] == "forced-open"
-    assert isinstance(resources.breakers.gate(RULE).permit("a.rung", ""), CircuitOpen)
-    assert reset_breaker(resources, "a.rung")["mode"] == "closed"
-    assert isinstance(resources.breakers.gate(RULE).permit("a.rung", ""), BreakerPermit)
+    name = "image_labels.cpu_clip"
+    assert open_breaker(resources, name)["mode"] == "forced-open"
+    assert isinstance(resources.breakers.gate(RULE).permit(name, ""), CircuitOpen)
+    assert reset_breaker(resources, name)["mode"] == "closed"
+    assert isinstance(resources.breakers.gate(RULE).permit(name, ""), BreakerPermit)
+
+
+def test_a_name_that_no_rung_has_is_refused_with_the_names_there_are(resources: Resources) -> None:
+    """A typo must not look like a breaker that is open."""
+    with pytest.raises(SettingsError, match=r"image_labels\.cpu_clip"):
+        open_breaker(resources, "image_labels.cpuclip")
+    with pytest.raises(SettingsError):
+        reset_breaker(resources, "a.rung")
+    assert resources.breakers.all() == {}
