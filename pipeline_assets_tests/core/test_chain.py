@@ -1,6 +1,7 @@
 """Climbing down a chain: which rung gets which row, what it costs, and what breakers hear."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -285,6 +286,22 @@ def test_a_climb_begins_with_the_size_that_is_known_to_fit() -> None:
     assert primary.sizes == [32, 1]
 
 
+def test_what_did_not_fit_is_tried_again_before_what_comes_after_it() -> None:
+    """Rows are called in their order, so that progress is the beginning of the hour."""
+    primary = Recorder(Memory(limit=2))
+    climb_with(two_rungs(primary, micro_batch=4), many(6))
+    assert primary.calls == [["0", "1", "2", "3"], ["0", "1"], ["2", "3"], ["4", "5"]]
+
+
+def test_the_rows_that_were_called_are_halved_not_those_that_a_breaker_kept_back() -> None:
+    """Half of eight rows may not be called: it was four rows that did not fit."""
+    primary = Recorder(Memory(limit=2))
+    rung = make_rung("primary", primary, scope=lambda work: str(int(work.id[0]) % 2))
+    gate = FakeGate(closed_to=frozenset({"labels.primary@1"}))
+    climb_with(make_stage(rung), many(8), gate)
+    assert primary.calls == [["0", "2", "4", "6"], ["0", "2"], ["4", "6"]]
+
+
 def test_a_row_that_cannot_fit_fails_alone() -> None:
     """Its neighbours on both sides succeed on the same rung."""
     stage = two_rungs(Memory(limit=8, weights={"5": 9}))
@@ -445,20 +462,16 @@ def test_every_call_is_counted() -> None:
     )
     climbed = climb_with(stage, many(5))
     assert climbed.stats == {
-        "primary": RungStats(3, 5, 2, 0, 3.0, _counter(timeout=1, invalid_input=2)),
-        "fallback": RungStats(2, 3, 2, 0, 2.0, _counter(invalid_input=1)),
+        "primary": RungStats(3, 5, 2, 0, 3.0, Counter(timeout=1, invalid_input=2)),
+        "fallback": RungStats(2, 3, 2, 0, 2.0, Counter(invalid_input=1)),
     }
-
-
-def _counter(**counts: int) -> Any:
-    return RungStats().errors.__class__(counts)
 
 
 def test_the_stats_of_two_shards_add_up() -> None:
     """Field by field."""
-    total = RungStats(1, 2, 1, 3, 0.5, _counter(timeout=1))
-    total.add(RungStats(2, 5, 4, 1, 1.5, _counter(timeout=1, network=2)))
-    assert total == RungStats(3, 7, 5, 4, 2.0, _counter(timeout=2, network=2))
+    total = RungStats(1, 2, 1, 3, 0.5, Counter(timeout=1))
+    total.add(RungStats(2, 5, 4, 1, 1.5, Counter(timeout=1, network=2)))
+    assert total == RungStats(3, 7, 5, 4, 2.0, Counter(timeout=2, network=2))
 
 
 def test_cost_and_time_go_to_the_rows_of_the_call() -> None:
