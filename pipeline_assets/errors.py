@@ -37,7 +37,7 @@ from typing import ClassVar
 MAX_ERROR_CHARS = 500
 _CREDENTIALS = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)[^/\s?#]*@")
 _SECRET_QUERY = re.compile(
-    r"(?i)(?P<name>[?&;](?:[\w-]*(?:token|key|secret|password|signature|sig|credential))=)[^&\s]*"
+    r"(?i)(?P<name>[?&;#](?:[\w-]*(?:token|key|secret|password|signature|sig|credential))=)[^&\s]*"
 )
 
 

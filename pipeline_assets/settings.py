@@ -4,6 +4,7 @@ One frozen object, validated when it is built; each error names the field, the v
 allowed. Nothing else in the package reads the environment.
 """
 
+import os
 import tomllib
 from datetime import UTC, datetime
 from pathlib import Path
@@ -107,6 +108,8 @@ class Settings(BaseSettings):
     @field_validator("data", mode="before")
     @classmethod
     def _local(cls, value: object) -> object:
+        if value == "":
+            raise ValueError("a folder; unset it for the default, data")
         if isinstance(value, str) and "://" in value:  # as a path it would be a folder named "s3:"
             raise ValueError("a folder on this machine; other storage is not supported yet")
         return value
@@ -122,6 +125,12 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """The SQLAlchemy URL of the state database."""
         return self.state_url or f"sqlite:///{(self.data / 'state.db').absolute()}"
+
+
+def unknown_variables() -> list[str]:
+    """Variables of the environment that look like settings and are none, as a typo would."""
+    known = {f"{ENV_PREFIX}{field.upper()}" for field in Settings.model_fields}
+    return sorted(name for name in os.environ if name.startswith(ENV_PREFIX) and name not in known)
 
 
 def load_settings(**overrides: Any) -> Settings:

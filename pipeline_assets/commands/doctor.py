@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pipeline_assets.adapters.feed import feed_columns
 from pipeline_assets.adapters.files import write_durably
 from pipeline_assets.resources import FALLBACK, PRIMARY, Resources, load_model
+from pipeline_assets.settings import unknown_variables
 
 LOW_DISK_BYTES = 2_000_000_000
 MAX_CLOCK_SKEW_S = 5.0
@@ -46,6 +47,13 @@ def _findings(resources: Resources) -> Iterator[Finding]:
             yield Finding(what, False, wrong.found, wrong.mend)
         except Exception as error:  # noqa: BLE001 - a look that fails is a finding
             yield Finding(what, False, f"{type(error).__name__}: {error}", mend)
+
+
+def _settings(_resources: Resources) -> str:
+    unknown = unknown_variables()
+    if unknown:
+        raise NotWell(f"no setting is called {', '.join(unknown)}", "correct the name, or unset it")
+    return "every PIPELINE_ variable is one"
 
 
 def _storage(resources: Resources) -> str:
@@ -122,6 +130,7 @@ def _dagster(_resources: Resources) -> str:
 
 
 LOOKS: tuple[tuple[str, Look, str], ...] = (
+    ("settings", _settings, "see the README's table of settings"),
     ("storage", _storage, "set PIPELINE_DATA to a folder that this user may write to"),
     ("state database", _state, "mend the database, or set PIPELINE_STATE_URL"),
     ("clock", _clock, "mend the state database first"),

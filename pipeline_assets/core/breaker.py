@@ -203,10 +203,20 @@ def _without_probe(state: BreakerState, grant: Grant) -> BreakerState:
 def _record_closed(
     state: BreakerState, rule: BreakerRule, now: float, call: Call, retry_after_s: float | None
 ) -> BreakerState:
+    if not (call.failed or call.slow or _counts_successes(rule)):
+        return state
     calls = (*(old for old in state.calls if now - old.at <= rule.window_s), call)
     if _trips(calls, rule):
         return _opened(state, rule, now, retry_after_s)
     return replace(state, calls=calls)
+
+
+def _counts_successes(rule: BreakerRule) -> bool:
+    """Whether a success can matter: for a rate, or to complete the minimum of calls.
+
+    Where it cannot, it is not kept, so that a busy rung does not fill the breaker's memory.
+    """
+    return rule.failure_rate is not None or rule.slow_rate is not None or rule.minimum_calls > 1
 
 
 def _trips(calls: tuple[Call, ...], rule: BreakerRule) -> bool:

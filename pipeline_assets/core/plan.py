@@ -18,10 +18,10 @@ class Reason(StrEnum):
     """Why a row is worked on. The order is the order in which reasons are looked for."""
 
     FORCED = "forced"
-    PENDING = "pending"
     INPUT_CHANGED = "input changed"
-    RETRY_DUE = "retry due"
+    PENDING = "pending"
     PRODUCER_CHANGED = "producer changed"
+    RETRY_DUE = "retry due"
     UPGRADE = "upgrade"
 
 
@@ -77,15 +77,18 @@ def plan_row(stage: Stage, work: Work, old: Row | None, situation: Situation) ->
         reason = Reason.PENDING if untried else Reason.INPUT_CHANGED
         return Planned(work, reason, everything, old)
     if old.key != expected:
-        return _remake(work, old, position, situation)
+        return _remake(stage, work, old, position, situation)
     return _improve(stage, work, old, position, situation)
 
 
-def _remake(work: Work, old: Row, position: int, situation: Situation) -> Planned | Standing:
+def _remake(
+    stage: Stage, work: Work, old: Row, position: int, situation: Situation
+) -> Planned | Standing:
     """The producer or a parameter changed: redo by an equal or better rung, or not at all."""
-    if not any(situation.available[: position + 1]):
-        return Standing.NO_BETTER_RUNG
-    ceiling = min(position + 1, len(situation.available))
+    ceiling = min(position + 1, len(stage.rungs))
+    waits = _waits(stage, old, ceiling, situation)
+    if waits is not None:
+        return waits
     return Planned(work, Reason.PRODUCER_CHANGED, ceiling, old, input_changed=False)
 
 
@@ -94,11 +97,19 @@ def _improve(
 ) -> Planned | Standing:
     if not old.retryable:
         return Standing.CURRENT
+    waits = _waits(stage, old, position, situation)
+    if waits is not None:
+        return waits
+    reason = Reason.UPGRADE if old.status is Status.OK else Reason.RETRY_DUE
+    return Planned(work, reason, position, old, input_changed=False)
+
+
+def _waits(stage: Stage, old: Row, ceiling: int, situation: Situation) -> Standing | None:
+    """Why a row that could be made again by the first `ceiling` rungs is left alone for now."""
     if old.attempts >= stage.max_attempts:
         return Standing.EXHAUSTED
     if old.retry_at is not None and old.retry_at > situation.now:
         return Standing.WAITING
-    if not any(situation.available[:position]):
+    if not any(situation.available[:ceiling]):
         return Standing.NO_BETTER_RUNG
-    reason = Reason.UPGRADE if old.status is Status.OK else Reason.RETRY_DUE
-    return Planned(work, reason, position, old, input_changed=False)
+    return None

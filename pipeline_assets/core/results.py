@@ -85,9 +85,7 @@ def _row(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
         error_kind=error.kind if error else None,
         error=error.message if error else None,
         retryable=retryable,
-        retry_at=stamp.now + error.retry_after
-        if error and retryable and error.retry_after
-        else None,
+        retry_at=_retry_at(climb, stamp) if retryable else None,
         attempts=attempts,
         cost_usd=(0.0 if old is None else old.cost_usd) + climb.cost_usd,
         key=stamp.keys.key(climb.planned.work, position),
@@ -96,6 +94,12 @@ def _row(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
         run_id=stamp.run_id,
         updated_at=stamp.now,
     )
+
+
+def _retry_at(climb: Climb, stamp: Stamp) -> datetime | None:
+    """Not before the last of those who were asked to wait: an earlier try would be in vain."""
+    waits = [each.retry_after for each in climb.errors if each.transient and each.retry_after]
+    return stamp.now + max(waits) if waits else None
 
 
 def _status(stage: Stage, climb: Climb, error: RowError | None, *, retryable: bool) -> Status:

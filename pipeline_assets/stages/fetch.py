@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 
+from pipeline_assets.adapters.addresses import host_of
 from pipeline_assets.adapters.blobs import BlobRef, Copy
 from pipeline_assets.core.contract import TIMESTAMP
 from pipeline_assets.core.rows import Made, Outcome, Work
@@ -92,7 +92,7 @@ STAGE = Stage(
             call=http,
             reads=("url",),
             producer=lambda _resources: "http/1",
-            scope=lambda work: urlsplit(work["url"]).hostname or "",
+            scope=lambda work: host_of(work["url"]),
         ),
         Rung(
             name="last_good_copy",

@@ -211,6 +211,22 @@ def test_a_changed_producer_is_asked_only_for_an_equal_or_better_value(
     assert decide(stood(rung), stage=NEW_PRODUCERS, available=available) == decision
 
 
+@pytest.mark.parametrize(
+    ("columns", "decision"),
+    [
+        ({"attempts": STAGE.max_attempts}, Standing.EXHAUSTED),
+        ({"attempts": STAGE.max_attempts - 1}, (Reason.PRODUCER_CHANGED, 1)),
+        ({"retry_at": NOW + timedelta(seconds=1)}, Standing.WAITING),
+        ({"retry_at": NOW}, (Reason.PRODUCER_CHANGED, 1)),
+    ],
+)
+def test_a_row_that_a_new_producer_cannot_make_is_not_asked_for_for_ever(
+    columns: dict[str, Any], decision: Any
+) -> None:
+    """Attempts and retry_at hold for it as for any other work."""
+    assert decide(stood(**columns), stage=NEW_PRODUCERS) == decision
+
+
 def test_another_rungs_producer_makes_no_value_stale() -> None:
     """A new fallback model is no reason to redo what the primary made."""
     assert decide(stood(), stage=three_rungs("1", "2", "2")) is Standing.CURRENT

@@ -231,6 +231,16 @@ def test_retry_at_comes_from_retry_after(error: RowError, retry_at: Any) -> None
     assert result(error).retry_at == retry_at
 
 
+def test_retry_at_waits_for_the_last_of_the_rungs_that_can_pass() -> None:
+    """Also where the row shows another rung's error."""
+    errors = [
+        InvalidInput("bad bytes"),
+        RateLimited("429", retry_after=timedelta(minutes=1)),
+        RateLimited("429", retry_after=timedelta(hours=1)),
+    ]
+    assert result(*errors).retry_at == NOW + timedelta(hours=1)
+
+
 @pytest.mark.parametrize(
     ("made", "confidence", "quality"),
     [

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.core.sizes import GROW_AFTER, BatchSizes
+from pipeline_assets.core.sizes import FIRST_PATIENCE, LONGEST_PATIENCE, BatchSizes
 
 LARGEST = 256
 
@@ -40,10 +40,10 @@ def test_the_size_doubles_after_full_batches_in_a_row_that_fit() -> None:
     sizes = BatchSizes()
     sizes.too_large("clip", 128)
     seen = []
-    for _ in range(2 * GROW_AFTER):
+    for _ in range(2 * FIRST_PATIENCE):
         seen.append(sizes.size("clip", LARGEST))
         sizes.note("clip", seen[-1], fitted=True)
-    assert seen == [64] * GROW_AFTER + [128] * GROW_AFTER
+    assert seen == [64] * FIRST_PATIENCE + [128] * FIRST_PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -80,3 +80,34 @@ def test_the_size_is_always_between_one_and_the_largest(largest: int, fits: list
         else:
             sizes.too_large("clip", size)
             assert sizes.size("clip", largest) == max(1, size // 2)
+
+
+def test_a_lasting_limit_costs_ever_fewer_calls() -> None:
+    """Each growth that runs out of memory again doubles the patience, up to its bound."""
+    sizes = BatchSizes()
+    calls = failed = 0
+    while calls < 2_000:
+        size = sizes.size("clip", LARGEST)
+        calls += 1
+        if size > 64:
+            failed += 1
+            sizes.too_large("clip", size)
+        else:
+            sizes.note("clip", size, fitted=True)
+    assert failed <= 2 + 5 + 2_000 / LONGEST_PATIENCE
+
+
+def test_a_limit_that_has_gone_is_forgotten_within_a_few_batches() -> None:
+    """One growth that fits, and the patience is short again."""
+    sizes = BatchSizes()
+    for _ in range(6):
+        sizes.too_large("clip", 256)
+        while sizes.size("clip", LARGEST) < 256:
+            sizes.note("clip", sizes.size("clip", LARGEST), fitted=True)
+    sizes.note("clip", 256, fitted=True)
+    sizes.too_large("clip", 4)
+    fits = 0
+    while sizes.size("clip", LARGEST) < LARGEST:
+        sizes.note("clip", sizes.size("clip", LARGEST), fitted=True)
+        fits += 1
+    assert fits == 7 * FIRST_PATIENCE
