@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 UV_VERSION := 0.13.8
 
 .DEFAULT_GOAL := help
-.PHONY: help env run ui test bench format lock clean
+.PHONY: help env run ui test test-long bench format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ test: $(READY)  ## lint, types and tests, as CI runs them
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2 --dist loadscope --cov --cov-report term
+
+test-long: $(READY)  ## the tests, with 1,000 examples of each property
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest --numprocesses 2 --dist loadscope
 
 bench: $(READY)  ## the figures of the README, measured here
 	$(BIN)/python -m pipeline_assets_tests.benchmarks

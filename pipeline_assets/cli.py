@@ -25,9 +25,11 @@ from pipeline_assets.core.contract import hour_name
 from pipeline_assets.errors import PipelineError, SettingsError
 from pipeline_assets.output import Format
 from pipeline_assets.resources import Resources, opened
+from pipeline_assets.running import Interrupted
 from pipeline_assets.settings import load_settings
 
 FAILED = 1
+INTERRUPTED = 130
 
 app = typer.Typer(
     help="A data platform for AI enrichment that always moves forward.",
@@ -91,17 +93,30 @@ def run(
     format: FormatOption = Format.TEXT,  # noqa: A002
 ) -> None:
     """Bring hours up to date, through Dagster in this process."""
-    from pipeline_assets.running import instance, run_hour, run_rejects  # noqa: PLC0415
+    from pipeline_assets.running import (  # noqa: PLC0415
+        RunFailed,
+        instance,
+        run_hour,
+        run_rejects,
+    )
 
     hours = _hours(hour, first, last)
     with instance() as dagster:
         rejected = run_rejects(dagster)
-        runs = [
-            run_hour(each, dagster, items=item or (), force=force)
-            for each in output.bar(hours, "hours")
-        ]
-    data = {"feed_rejects": rejected, "hours": [asdict(each) for each in runs]}
+        runs, failures = [], []
+        for each in output.bar(hours, "hours"):
+            try:
+                runs.append(run_hour(each, dagster, items=item or (), force=force))
+            except RunFailed as failed:  # one hour's trouble is not the next one's
+                failures.append(str(failed))
+    data = {
+        "feed_rejects": rejected,
+        "hours": [asdict(each) for each in runs],
+        "failed": failures,
+    }
     output.emit(data, format, output.runs)
+    if failures:
+        _fail("; ".join(failures))
 
 
 @app.command()
@@ -228,11 +243,24 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         app()
+    except Interrupted as error:
+        output.note(f"pipeline-assets: {error}")
+        raise SystemExit(INTERRUPTED) from None
     except (PipelineError, ModelNotLoaded, FileNotFoundError) as error:
         _fail(str(error))
     except BrokenPipeError:
         # The reader (`| head`) has seen enough; Python must not complain at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _fail(f"the system refused: {error}. `pipeline-assets doctor` says what to mend")
+    except Exception as error:
+        if not type(error).__module__.startswith("sqlalchemy."):
+            raise
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        _fail(
+            f"a database cannot be used: {reason}. Is the disk full or read-only? "
+            "`pipeline-assets doctor` says what to mend; what was finished stays"
+        )
 
 
 def _table(

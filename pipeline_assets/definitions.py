@@ -1,4 +1,4 @@
-"""What Dagster loads: assets, checks, the hourly job and its schedule.
+"""What Dagster loads: assets, checks, the jobs and their schedules.
 
 Imports neither torch nor great_expectations: every code server and every run pays for this.
 """
@@ -11,7 +11,12 @@ from pipeline_assets.assets.derived import derived_asset, drift_asset, search_in
 from pipeline_assets.assets.items import feed_rejects_asset, items_asset
 from pipeline_assets.assets.partitions import hourly
 from pipeline_assets.assets.stages import stage_asset
-from pipeline_assets.automation.hourly import hour_job, hourly_schedule, rejects_job
+from pipeline_assets.automation.hourly import (
+    hour_job,
+    hourly_schedule,
+    rejects_job,
+    rejects_schedule,
+)
 from pipeline_assets.checks.tables import table_checks
 from pipeline_assets.derived import DERIVED
 from pipeline_assets.settings import load_settings
@@ -30,12 +35,12 @@ def _assets(hours: dg.HourlyPartitionsDefinition) -> Iterator[dg.AssetsDefinitio
 def _definitions() -> dg.Definitions:
     settings = load_settings()
     hours = hourly(settings)
-    job = hour_job()
+    hour, rejects = hour_job(), rejects_job()
     return dg.Definitions(
         assets=list(_assets(hours)),
         asset_checks=list(table_checks(hours, settings.quality_threshold)),
-        jobs=[job, rejects_job()],
-        schedules=[hourly_schedule(job)],
+        jobs=[hour, rejects],
+        schedules=[hourly_schedule(hour), rejects_schedule(rejects)],
         executor=dg.in_process_executor,
     )
 

@@ -31,11 +31,13 @@ from pipeline_assets.running import HourRun, instance, run_hour
 from pipeline_assets.sample.catalogue import catalogue, write_feed
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.settings import load_settings
+from pipeline_assets.stages.items import REJECTS
 
 if TYPE_CHECKING:
     import dagster as dg
 
 FIRST_HOUR = datetime(2026, 3, 2, 2, tzinfo=UTC)
+HOURS = (FIRST_HOUR, FIRST_HOUR + timedelta(hours=1))
 SEED = 7
 MARKER = "DEMO"
 FAULTS = {"404": 0.005, "truncated-jpeg": 0.005, "html-as-jpeg": 0.005, "503": 0.005}
@@ -78,15 +80,14 @@ def play(items: int, say: Say) -> Story:
     started = time.monotonic()
     settings = load_settings()
     _prepare(settings.data)
-    hours = (FIRST_HOUR, FIRST_HOUR + timedelta(hours=1))
     with Shop(port=0) as shop, _environment(settings.data, shop.url), instance() as dagster:
         say(f"the sample shop is open at {shop.url}; drawing a feed of {2 * items} items")
         feed = chain.from_iterable(
-            catalogue(items, SEED, hour, base_url=shop.url, faults=FAULTS) for hour in hours
+            catalogue(items, SEED, hour, base_url=shop.url, faults=FAULTS) for hour in HOURS
         )
         write_feed(settings.data / "feed.csv", feed)
         with opened() as resources:
-            acts = tuple(_acts(resources, dagster, items, [hour_name(hour) for hour in hours], say))
+            acts = tuple(_acts(resources, dagster, items, [hour_name(hour) for hour in HOURS], say))
             hits = search(resources, QUERY, mode="hybrid", top=5)
     return Story(items, str(settings.data), acts, QUERY, hits, time.monotonic() - started)
 
@@ -165,6 +166,12 @@ def _prepare(data: Path) -> None:
             raise SettingsError(
                 "PIPELINE_DATA", data, "it holds data that no demo made; name another folder"
             )
+        if foreign := _foreign_hours(data):
+            raise SettingsError(
+                "PIPELINE_DATA",
+                data,
+                f"it holds {foreign[0]}, which no demo made; name another folder",
+            )
         for path in data.iterdir():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
@@ -172,6 +179,16 @@ def _prepare(data: Path) -> None:
                 path.unlink()
     data.mkdir(parents=True, exist_ok=True)
     (data / MARKER).write_text("Made by `pipeline-assets demo`, which may delete this folder.\n")
+
+
+def _foreign_hours(data: Path) -> list[str]:
+    """The hours of tables that are not the demo's, which somebody worked on in its folder."""
+    demos = {f"hour={hour_name(hour)}" for hour in HOURS}
+    return sorted(
+        f"{path.parent.name}/{path.name}"
+        for path in data.glob("tables/*/hour=*")
+        if path.name not in demos and (path.parent.name, path.name) != (REJECTS, "hour=all")
+    )
 
 
 @contextmanager

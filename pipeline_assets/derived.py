@@ -21,8 +21,9 @@ class Derived:
     """A derived table: what it holds, and the query that makes an hour of it.
 
     The query sees `rows`, the bookkeeping columns of all stage tables of the hour with their
-    `stage`; `enriched`, the hour's enriched items; `calls`, what its rung calls came to. `$hour`,
-    `$threshold` and `$digits` are bound.
+    `stage`; `enriched`, the hour's enriched items; `calls`, what its rung calls came to.
+    `$threshold` and `$digits` are bound. The hour is not a column: it is the folder's name, as of
+    every table, and readers that know hive partitions add it.
     """
 
     name: str
@@ -36,13 +37,13 @@ QUALITY_SUMMARY = Derived(
     "quality_summary",
     "Rows, quality and improvable rows of an hour, by stage, status, rung and reason.",
     """
-    SELECT $hour AS hour, stage, status, rung, error_kind,
+    SELECT stage, status, rung, error_kind,
            count(*) AS "rows",
            count(*) FILTER (WHERE retryable) AS improvable,
            avg(quality) AS quality_mean,
            min(quality) AS quality_min,
            quantile_cont(quality, 0.1) AS quality_p10,
-           count(*) FILTER (WHERE round(quality, $digits) >= $threshold) AS at_threshold,
+           count(*) FILTER (WHERE round(quality::DOUBLE, $digits) >= $threshold) AS at_threshold,
            sum(cost_usd) AS cost_usd,
            sum(attempts)::BIGINT AS attempts
     FROM rows
@@ -55,12 +56,12 @@ RETRY_QUEUE = Derived(
     "retry_queue",
     "Improvable rows of items under the threshold, worst item first, at LOW priority.",
     """
-    SELECT $hour AS hour, rows.item_id, 'LOW' AS priority, enriched.quality AS item_quality,
+    SELECT rows.item_id, 'LOW' AS priority, enriched.quality AS item_quality,
            stage, role, rows.status, rows.rung, rows.error_kind, rows.error, rows.attempts,
            rows.retry_at, rows.cost_usd, rows.updated_at
     FROM rows JOIN enriched USING (item_id)
     WHERE rows.retryable AND stage <> 'enriched_items'
-      AND round(enriched.quality, $digits) < $threshold
+      AND round(enriched.quality::DOUBLE, $digits) < $threshold
     ORDER BY item_quality, rows.item_id, stage, role
     """,
 )
@@ -69,7 +70,7 @@ DEAD_LETTERS = Derived(
     "dead_letters",
     "Rows that trying again cannot help, each with its reason.",
     """
-    SELECT $hour AS hour, item_id, stage, role, error_kind, error, attempts, cost_usd,
+    SELECT item_id, stage, role, error_kind, error, attempts, cost_usd,
            updated_at AS last_seen
     FROM rows
     WHERE status = 'failed' AND NOT retryable
@@ -81,20 +82,20 @@ RELIABILITY = Derived(
     "reliability",
     "Success rates of an hour at three levels: rung call, workflow, business outcome.",
     """
-    SELECT $hour AS hour, 'task' AS level, stage || '.' || rung AS name,
+    SELECT 'task' AS level, stage || '.' || rung AS name,
            sum("rows")::BIGINT AS attempted, sum(made)::BIGINT AS succeeded,
            sum(made) / nullif(sum("rows"), 0) AS rate,
            sum(calls)::BIGINT AS calls, sum(seconds) AS seconds
     FROM calls GROUP BY ALL
     UNION ALL
-    SELECT $hour, 'workflow', 'through all stages', count(*),
+    SELECT 'workflow', 'through all stages', count(*),
            count(*) FILTER (WHERE status = 'ok'),
            count(*) FILTER (WHERE status = 'ok') / nullif(count(*), 0), NULL, NULL
     FROM rows WHERE stage = 'enriched_items'
     UNION ALL
-    SELECT $hour, 'outcome', 'usable: quality at the threshold', count(*),
-           count(*) FILTER (WHERE round(quality, $digits) >= $threshold),
-           count(*) FILTER (WHERE round(quality, $digits) >= $threshold)
+    SELECT 'outcome', 'usable: quality at the threshold', count(*),
+           count(*) FILTER (WHERE round(quality::DOUBLE, $digits) >= $threshold),
+           count(*) FILTER (WHERE round(quality::DOUBLE, $digits) >= $threshold)
              / nullif(count(*), 0), NULL, NULL
     FROM rows WHERE stage = 'enriched_items'
     ORDER BY level, name
@@ -111,7 +112,10 @@ def derive(tables: Tables, table: Derived, hour: str, threshold: float) -> pa.Ta
     present = [name for name in (*STAGE_TABLES, ENRICHED) if tables.exists(name, hour)]
     bookkeeping = pa.concat_tables(_bookkeeping(tables, name, hour) for name in present)
     enriched = tables.read(ENRICHED, hour, ["item_id", "quality"])
-    bound = {"hour": hour, "threshold": threshold, "digits": COMPARED_DIGITS}
+    bound = {
+        "threshold": round(threshold, COMPARED_DIGITS),
+        "digits": COMPARED_DIGITS,
+    }
     used = {name: value for name, value in bound.items() if f"${name}" in table.query}
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")

@@ -18,7 +18,6 @@ NUMBERS = ("label_confidence", "text_length")
 
 SCHEMA = pa.schema(
     [
-        pa.field("hour", pa.string()),
         pa.field("feature", pa.string()),
         pa.field("measure", pa.string()),
         pa.field("distance", pa.float64()),
@@ -38,7 +37,7 @@ def drift(tables: Tables, hour: str) -> pa.Table:
     before = [other for other in tables.hours("enriched_items") if other < hour]
     now = _read(tables, [hour])
     reference = _read(tables, before[-REFERENCE_HOURS:])
-    rows = [_row(hour, name, now, reference) for name in (*CATEGORIES, *NUMBERS)]
+    rows = [_row(name, now, reference) for name in (*CATEGORIES, *NUMBERS)]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
@@ -50,13 +49,12 @@ def _read(tables: Tables, hours: Sequence[str]) -> pa.Table:
     return table.append_column("text_length", pc.utf8_length(table["text"]))
 
 
-def _row(hour: str, feature: str, now: pa.Table, reference: pa.Table) -> dict[str, object]:
+def _row(feature: str, now: pa.Table, reference: pa.Table) -> dict[str, object]:
     values, before = now[feature].drop_null(), reference[feature].drop_null()
     enough = min(len(values), len(before)) >= MIN_ROWS
     category = feature in CATEGORIES
     measure = _jensen_shannon if category else _kolmogorov_smirnov
     return {
-        "hour": hour,
         "feature": feature,
         "measure": "jensen-shannon" if category else "kolmogorov-smirnov",
         "distance": measure(values, before) if enough else None,

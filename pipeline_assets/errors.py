@@ -6,6 +6,7 @@
     ├── ContractError               a table breaks the contract and is not published
     ├── LeaseLost / LeaseHeld       another run owns this asset and hour
     ├── StorageError                disk full, EIO: what is committed stays
+    ├── Interrupted                 somebody stopped a run                      (running)
     ├── RunFailed                   a run of an hour ended with a failed step   (running)
     ├── ModelNotLoaded              a model setting names nothing that loads    (adapters.clip)
     ├── IndexDamaged                the search index cannot be read             (search.errors)
@@ -35,9 +36,17 @@ from types import MappingProxyType
 from typing import ClassVar
 
 MAX_ERROR_CHARS = 500
-_CREDENTIALS = re.compile(r"(?P<scheme>[a-zA-Z][\w+.-]*://)[^/\s?#]*@")
+# A user part ends at the last @ before the path. Without a scheme it needs a colon; with a slash
+# in the password also, and what follows the colon must be no port.
+_CREDENTIALS = re.compile(
+    r"(?P<start>://)[^/\s?#]*@"
+    r"|(?P<bare>(?<![\w:/.-])//)[^/\s?#@:]*:[^/\s?#]*@"
+    r"|(?P<slashed>(?:(?<=:)|(?<![\w:/.-]))//)"
+    r"[^/\s?#@:\[]*:(?!\d{0,5}(?:[/?#]|$))\S{0,500}@"
+)
 _SECRET_QUERY = re.compile(
-    r"(?i)(?P<name>[?&;#](?:[\w-]*(?:token|key|secret|password|signature|sig|credential))=)[^&\s]*"
+    r"(?i)(?P<name>[?&;#](?:[\w-]*(?:token|key|secret|pass|password|passwd|passphrase|pwd|signature"
+    r"|sig|credential|credentials|auth|authorization|jwt|access|access[_-][\w-]{1,30}))=)[^&\s]*"
 )
 
 
@@ -71,7 +80,11 @@ def _storable(text: str) -> str:
 
 def without_secrets(text: str) -> str:
     """`text` with the user part of URLs and secret-looking query values removed."""
-    return _SECRET_QUERY.sub(r"\g<name>***", _CREDENTIALS.sub(r"\g<scheme>", text))
+    return _SECRET_QUERY.sub(r"\g<name>***", _CREDENTIALS.sub(_start_of_url, text))
+
+
+def _start_of_url(credentials: re.Match[str]) -> str:
+    return "://" if credentials["start"] else "//"
 
 
 class PipelineError(Exception):

@@ -237,7 +237,7 @@ def _table(
 ) -> Table:
     made = Table(title=title, title_justify="left", show_edge=False)
     for place, column in enumerate(columns):
-        made.add_column(_safe(column), overflow="fold", no_wrap=place == 0)
+        made.add_column(escape(column), overflow="fold", no_wrap=place == 0)
     for row in rows:
         made.add_row(*(_safe(_cell(value)) for value in row))
     return made

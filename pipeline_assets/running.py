@@ -32,6 +32,16 @@ class RunFailed(PipelineError):
         )
 
 
+class Interrupted(PipelineError):
+    """Somebody stopped a run (Ctrl-C, SIGTERM)."""
+
+    def __init__(self, hour: str) -> None:
+        self.hour = hour
+        super().__init__(
+            f"interrupted in hour {hour}: what was finished stays; run it again to go on from there"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class HourRun:
     """A finished run of one hour: its id, and each asset's metadata by name."""
@@ -96,13 +106,19 @@ def run_rejects(kept_in: "dg.DagsterInstance") -> int:
 def _raise_failure(result: Any, hour: str) -> None:
     failed = next((event for event in result.all_node_events if event.is_step_failure), None)
     if failed is not None:
+        if failed.step_failure_data.error.cls_name == "DagsterExecutionInterruptedError":
+            raise Interrupted(hour)
         raise RunFailed(hour, failed.step_key or "a step", _reason(failed))
 
 
 def _metadata(result: Any) -> Iterator[tuple[str, dict[str, Any]]]:
     for event in result.get_asset_materialization_events():
         made = event.step_materialization_data.materialization
-        values = {name: value.value for name, value in made.metadata.items()}
+        values = {
+            name: value.value
+            for name, value in made.metadata.items()
+            if isinstance(value.value, str | int | float)
+        }
         yield made.asset_key.to_user_string(), values
 
 

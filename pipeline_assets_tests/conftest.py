@@ -1,5 +1,6 @@
 """A data root of one's own, the sample shop, and one finished hour that all may read."""
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from hypothesis import settings as hypothesis_settings
 
 from pipeline_assets.adapters.engine import Order, Report, materialize
 from pipeline_assets.adapters.http import HttpFetcher, Seams
@@ -32,6 +34,11 @@ NEXT_HOUR = hour_name(HOUR_START + timedelta(hours=1))
 SEED = 11
 ITEMS = 60
 SHARED_FAULTS = {"404": 0.02, "truncated-jpeg": 0.02, "html-as-jpeg": 0.02, "huge-image": 0.02}
+
+# Properties are about behaviour: a slow machine is no reason for them to fail.
+hypothesis_settings.register_profile("default", deadline=None)
+hypothesis_settings.register_profile("long", deadline=None, max_examples=1000)
+hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 class Clock:

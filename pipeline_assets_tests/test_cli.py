@@ -457,7 +457,7 @@ def test_doctor_names_what_is_wrong_and_the_setting_that_mends_it(
     finished = command("doctor", "--format", "json")
     assert finished.code == 1
     found = {each["what"]: each for each in json.loads(finished.out)}
-    assert len(found) == 8
+    assert len(found) == 9
     assert [name for name, each in found.items() if not each["ok"]] == [what]
     assert mend in found[what]["mend"]
 

@@ -194,6 +194,7 @@ def test_every_stage_table_has_a_structure_check_and_the_items_a_quality_check()
     structured = [ITEMS, *(stage.name for stage in STAGES)]
     assert blocking == {
         **{(name, "structure"): True for name in structured},
+        **{(stage.name, "no_bugs"): False for stage in STAGES},
         (ENRICHED, "quality"): False,
     }
 
@@ -204,8 +205,11 @@ def test_the_job_of_an_hour_has_every_partitioned_asset() -> None:
     assert {key.to_user_string() for key in layer.selected_asset_keys} == set(DEPENDENCIES)
 
 
-def test_one_schedule_runs_the_job_of_an_hour() -> None:
-    """It is off until somebody turns it on."""
+def test_each_job_has_a_schedule() -> None:
+    """They are off until somebody turns them on."""
     schedules = defs.get_repository_def().schedule_defs
-    assert [(each.name, each.job_name) for each in schedules] == [("hourly", "hour")]
-    assert defs.resolve_schedule_def("hourly").default_status is dg.DefaultScheduleStatus.STOPPED
+    assert {each.name: each.job_name for each in schedules} == {
+        "hourly": "hour",
+        "hourly_rejects": "rejects",
+    }
+    assert {each.default_status for each in schedules} == {dg.DefaultScheduleStatus.STOPPED}

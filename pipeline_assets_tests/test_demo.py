@@ -14,7 +14,7 @@ from pipeline_assets.adapters.history import read_calls
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.status import Role, Status
-from pipeline_assets.errors import ErrorKind
+from pipeline_assets.errors import ErrorKind, SettingsError
 from pipeline_assets.resources import opened
 from pipeline_assets.settings import ENV_PREFIX, load_settings
 from pipeline_assets.stages import STAGES
@@ -375,6 +375,20 @@ def test_a_demos_own_data_root_is_made_anew(tmp_path: Path) -> None:
     demo._prepare(data)
     assert {path.name for path in data.iterdir()} == {demo.MARKER, "README.md"}
     assert (other / "precious.txt").read_text() == "mine"
+
+
+def test_a_demos_data_root_with_somebodys_own_hours_is_refused(tmp_path: Path) -> None:
+    """Whoever went on working there keeps it all; the message names an hour."""
+    (tmp_path / demo.MARKER).write_text("a demo's")
+    for name in ("items/hour=2026-03-02-02", "items/hour=2026-03-02-04", "feed_rejects/hour=all"):
+        (tmp_path / "tables" / name).mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SettingsError, match=r"PIPELINE_DATA.*items/hour=2026-03-02-04"):
+        demo._prepare(tmp_path)
+    assert sorted(tmp_path.rglob("*")) == before
+    (tmp_path / "tables" / "items" / "hour=2026-03-02-04").rmdir()
+    demo._prepare(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [demo.MARKER]
 
 
 @pytest.mark.parametrize("files", [(), ("README.md",)])

@@ -1,9 +1,13 @@
 """Tables that follow from the stage tables, over a real hour."""
 
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+import pyarrow as pa
 import pytest
 
+from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.contract import SCHEMA_VERSION_KEY
 from pipeline_assets.derived import (
     DEAD_LETTERS,
@@ -112,3 +116,44 @@ def test_an_hour_without_items_has_every_table_with_its_types(
     assert "null" not in {str(field.type) for field in made.schema}
     assert made.schema.metadata[SCHEMA_VERSION_KEY] == b"1"
     assert {row.get("attempted", 0) for row in made.to_pylist()} <= {0}
+
+
+@pytest.mark.parametrize("threshold", [0.9, 0.7, 0.95])
+def test_a_quality_in_float32_reaches_the_threshold_of_its_name(
+    platform: Platform, goods: Goods, monkeypatch: pytest.MonkeyPatch, threshold: float
+) -> None:
+    """0.9 as a FLOAT is less than 0.9."""
+    platform.feed([goods.product("a", image_fault="503x99")])
+    platform.items()
+    platform.run()
+    tables = platform.resources.tables
+    read = type(tables).read
+
+    def at_threshold(*arguments: Any, **options: Any) -> pa.Table:
+        found = read(*arguments, **options)
+        if "quality" not in found.column_names:
+            return found
+        place = found.schema.get_field_index("quality")
+        same = pa.array([threshold] * found.num_rows, pa.float32())
+        return found.set_column(place, "quality", same)
+
+    monkeypatch.setattr(type(tables), "read", at_threshold)
+    assert derive(tables, RETRY_QUEUE, HOUR, threshold).num_rows == 0
+    summary = derive(tables, QUALITY_SUMMARY, HOUR, threshold).to_pylist()
+    assert all(row["at_threshold"] == row["rows"] for row in summary)
+    reliability = derive(tables, RELIABILITY, HOUR, threshold).to_pylist()
+    assert [row["rate"] for row in reliability if row["level"] == "outcome"] == [1]
+
+
+def test_every_table_opens_with_plain_pandas_over_its_hours(
+    finished: Platform, tmp_path: Path
+) -> None:
+    """The hour is the folder's name, and no column of the same name stands in its way."""
+    tables = Tables(tmp_path)
+    for table in DERIVED:
+        made = derive(finished.resources.tables, table, HOUR, 0.8)
+        for hour in (HOUR, NEXT_HOUR):
+            tables.write(table.name, hour, made)
+        read = pd.read_parquet(tmp_path / table.name)
+        assert len(read) == 2 * made.num_rows
+        assert set(read.hour) == ({HOUR, NEXT_HOUR} if made.num_rows else set())

@@ -220,6 +220,22 @@ def test_what_is_classified_already_stays_as_it_is(kind: ErrorKind) -> None:
         ("https://shop/@ann/a.jpg", "https://shop/@ann/a.jpg"),
         ("write to ann@shop.example", "write to ann@shop.example"),
         ("token=abc is no query", "token=abc is no query"),
+        ("/a?pwd=abc&passwd=abc&db_pass=abc", "/a?pwd=***&passwd=***&db_pass=***"),
+        ("/a?auth=abc&jwt=abc&access=abc", "/a?auth=***&jwt=***&access=***"),
+        ("/a?access_code=abc&oauth=abc", "/a?access_code=***&oauth=***"),
+        ("/a?author=ann&accessories=2", "/a?author=ann&accessories=2"),
+        ("//ann:pw@shop/a.jpg", "//shop/a.jpg"),
+        ("see (//ann:p/w@shop/a.jpg)", "see (//shop/a.jpg)"),
+        ("https://ann:p/w@shop/a.jpg", "https://shop/a.jpg"),
+        ("https://ann:p/@w?#@shop/a.jpg and more", "https://shop/a.jpg and more"),
+        ("https://ann:pw@shop/@bob/a.jpg", "https://shop/@bob/a.jpg"),
+        ("https://medium.com/@user/x", "https://medium.com/@user/x"),
+        ("https://h/p?x=a@b", "https://h/p?x=a@b"),
+        ("https://h:8080/@user/x?y=a@b", "https://h:8080/@user/x?y=a@b"),
+        ("http://[::1]:8080/@user", "http://[::1]:8080/@user"),
+        ("//cdn.example/@user/x", "//cdn.example/@user/x"),
+        ("https://h//a:b@c", "https://h//a:b@c"),
+        ("https://h/a: write to ann@shop.example", "https://h/a: write to ann@shop.example"),
         ("", ""),
     ],
 )
@@ -296,3 +312,9 @@ def test_a_breaker_that_is_open_is_transient_but_no_failure_of_the_other_side() 
     """It is ours: the row is retried, the breaker does not hear of it."""
     assert CircuitOpen("open").transient
     assert not isinstance(CircuitOpen("open"), TransientError)
+
+
+@pytest.mark.parametrize("piece", ["a", "://a:b", "//", "://", "?", "?access_", "x://u:p/"])
+def test_a_hostile_text_costs_no_more_than_another(piece: str) -> None:
+    """Messages quote strangers."""
+    assert without_secrets(piece * (280_000 // len(piece)))

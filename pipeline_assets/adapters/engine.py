@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STRICT_TABLES = frozenset({"items"})
-"""A feed row that is wrong blocks what depends on it; strict stages are added by name."""
-
 Progress = Callable[[int], None]
 """Told how many more rows are finished."""
 
@@ -47,6 +44,7 @@ class Order:
     """What is asked for: one stage of one hour, for one run.
 
     `items` narrows the work to some items; the others stand. `force` redoes rows that are current.
+    Failed rows of the tables in `strict` block what depends on them.
     """
 
     stage: Stage
@@ -54,7 +52,7 @@ class Order:
     run_id: str
     items: frozenset[str] = frozenset()
     force: bool = False
-    strict: frozenset[str] = STRICT_TABLES
+    strict: frozenset[str] = frozenset({"items"})
 
 
 @dataclass(slots=True)
@@ -109,7 +107,6 @@ def materialize(
         raise FileNotFoundError(
             f"items has no table for hour {order.hour}: materialize items for it first"
         )
-    shards = resources.tables.shards("items", order.hour)
     with resources.leases.acquire(f"{order.stage.name}/{order.hour}") as lease:
         with lease.publishing():  # a predecessor that still writes a shard is waited for
             checkpoints = Checkpoints(
@@ -117,6 +114,7 @@ def materialize(
             )
         report.recovered_rows = checkpoints.recovered_rows
         keys = Keys.of(order.stage, resources)
+        shards = resources.tables.shards("items", order.hour)
         for items in shards:
             if stopped():
                 report.interrupted = True
@@ -127,14 +125,15 @@ def materialize(
                 _publish(order, shards, resources, checkpoints)
                 checkpoints.clear()
             report.published = True
-        keep_calls(
-            resources.tables,
-            order.stage.name,
-            order.hour,
-            order.run_id,
-            resources.clock(),
-            report.rungs,
-        )
+        with lease.publishing():
+            keep_calls(
+                resources.tables,
+                order.stage.name,
+                order.hour,
+                order.run_id,
+                resources.clock(),
+                report.rungs,
+            )
     report.seconds = time.monotonic() - started
     return report
 
@@ -271,8 +270,11 @@ def _is_whole(order: Order, shards: Sequence[tuple[str, str]], resources: Resour
 
 
 def _checkpoint(stage: Stage, checkpoints: Checkpoints, rows: Sequence[Row]) -> None:
+    """Make rows durable; a row that the table could not hold is refused before it is kept."""
     if rows:
-        checkpoints.write(to_table(rows, stage.schema))
+        table = to_table(rows, stage.schema)
+        check_contract(f"a shard of {stage.name}", table, stage.required)
+        checkpoints.write(table)
 
 
 def _batches(planned: Sequence[Planned], size: int) -> Iterator[Sequence[Planned]]:

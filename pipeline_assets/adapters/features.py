@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from pipeline_assets.adapters.cache import ResultCache
 from pipeline_assets.core.fingerprint import digest
-from pipeline_assets.errors import RowError, classify
+from pipeline_assets.errors import Internal, RowError, classify
 
 if TYPE_CHECKING:
     import torch
@@ -26,6 +26,10 @@ Vector = npt.NDArray[np.float32]
 T = TypeVar("T")
 
 DECODERS = 2
+DECODED_AT_ONCE = 16
+"""Pictures that a thread holds decoded: enough to spare torch small calls, few for memory."""
+NOT_FINITE = "the model gave a vector that is not finite"
+NAMED_CHARS = 60
 
 
 class Runner(Protocol):
@@ -66,7 +70,7 @@ class Features:
         for part in _in_parts(model, load):
             answers.update(part.errors)
             decoded.extend(part.decoded)
-            pixels.append(part.pixels)
+            pixels.extend(part.pixels)
         if decoded:
             answers.update(self._encode_pictures(model, decoded, pixels))
         return answers
@@ -105,31 +109,38 @@ class Features:
 
     def _encode_pictures(
         self, model: "Clip", names: Sequence[str], parts: "Sequence[torch.Tensor]"
-    ) -> dict[str, Vector]:
+    ) -> dict[str, Vector | RowError]:
         import torch  # noqa: PLC0415 - loaded with the model
 
         pixels = torch.cat(list(parts))
         vectors = self.run(len(names), lambda: model.encode_images(pixels))
         made = dict(zip(names, vectors, strict=True))
-        self._keep({self._key("image", sha): vector for sha, vector in made.items()})
-        return made
+        good = _finite(made)
+        self._keep({self._key("image", sha): vector for sha, vector in good.items()})
+        return {sha: good[sha] if sha in good else Internal(NOT_FINITE) for sha in made}
 
     def _encode_texts(self, texts: Sequence[str]) -> dict[str, Vector]:
         distinct = list(dict.fromkeys(texts))
         made = dict(zip(distinct, self.model().encode_texts(distinct), strict=True))
-        self._keep({self._key("text", digest(text)): vector for text, vector in made.items()})
-        return made
+        good = _finite(made)
+        self._keep({self._key("text", digest(text)): vector for text, vector in good.items()})
+        for text in made:
+            if text not in good:
+                raise Internal(f"{NOT_FINITE} for the text {text[:NAMED_CHARS]!r}")
+        return good
 
     def _key(self, what: str, name: str) -> str:
         return f"{what}:{self.producer}:{name}"
 
     def _kept(self, keys: Mapping[str, str]) -> dict[str, Vector]:
         values = self.cache.get(list(keys.values()))
-        return {
-            name: np.frombuffer(values[key], np.float32)
-            for name, key in keys.items()
-            if key in values
-        }
+        return _finite(
+            {
+                name: np.frombuffer(values[key], np.float32)
+                for name, key in keys.items()
+                if key in values
+            }
+        )
 
     def _keep(self, vectors: Mapping[str, Vector]) -> None:
         self.cache.put(
@@ -137,12 +148,17 @@ class Features:
         )
 
 
+def _finite(vectors: Mapping[str, Vector]) -> dict[str, Vector]:
+    """Those vectors that hold numbers only: one that does not would spoil an index for all."""
+    return {name: vector for name, vector in vectors.items() if np.isfinite(vector).all()}
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """A thread's share of a batch: the pictures it decoded, ready for the model, and its errors."""
+    """A thread's share of a batch: its pictures ready for the model, and its errors."""
 
     decoded: list[str]
-    pixels: "torch.Tensor"
+    pixels: "list[torch.Tensor]"
     errors: dict[str, RowError]
 
 
@@ -158,11 +174,30 @@ def _in_parts(model: "Clip", load: "Mapping[str, Callable[[], Image]]") -> "Iter
 
 
 def _part(model: "Clip", load: "Mapping[str, Callable[[], Image]]") -> _Part:
-    images: dict[str, Image] = {}
-    errors: dict[str, RowError] = {}
-    for name, decode in load.items():
-        try:
-            images[name] = decode()
-        except Exception as error:  # noqa: BLE001 - one bad picture is one bad row
-            errors[name] = classify(error)
-    return _Part(list(images), model.preprocess(list(images.values())), errors)
+    """A few pictures at a time are decoded, and dropped when the model's view of them is made."""
+    part = _Part([], [], {})
+    names = list(load)
+    for start in range(0, len(names), DECODED_AT_ONCE):
+        images: dict[str, Image] = {}
+        for name in names[start : start + DECODED_AT_ONCE]:
+            try:
+                images[name] = load[name]()
+            except Exception as error:  # noqa: BLE001 - one bad picture is one bad row
+                part.errors[name] = classify(error)
+        _preprocess(model, images, part)
+    return part
+
+
+def _preprocess(model: "Clip", images: "dict[str, Image]", part: _Part) -> None:
+    """Add the model's view of pictures to `part`; one that it cannot take is one bad row."""
+    if not images:
+        return
+    try:
+        part.pixels.append(model.preprocess(list(images.values())))
+        part.decoded.extend(images)
+    except Exception as error:  # noqa: BLE001 - one bad picture is one bad row
+        if len(images) == 1:
+            part.errors.update(dict.fromkeys(images, classify(error)))
+        else:
+            for name, image in images.items():
+                _preprocess(model, {name: image}, part)

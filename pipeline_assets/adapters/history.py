@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline_assets.adapters.tables import PART, Tables, TableWriter
+from pipeline_assets.adapters.tables import PART, Tables, TableWriter, check_version
 from pipeline_assets.core.chain import RungStats
-from pipeline_assets.core.contract import TIMESTAMP
+from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
 
 NAME = "rung_calls"
 SCHEMA = pa.schema(
@@ -27,7 +27,8 @@ SCHEMA = pa.schema(
         pa.field("recalled", pa.int64()),
         pa.field("seconds", pa.float64()),
         pa.field("errors", pa.map_(pa.string(), pa.int64())),
-    ]
+    ],
+    metadata={SCHEMA_VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
 
 
@@ -58,8 +59,9 @@ def keep_calls(
         for rung, stats in rungs.items()
     ]
     added = pa.Table.from_pylist(rows, schema=SCHEMA)
-    before = [pq.ParquetFile(path).read()] if path.is_file() else []
-    with TableWriter(path, f"{NAME} of {stage}, {hour}", SCHEMA, lambda _table: None) as writer:
+    name = _name(stage, hour)
+    before = [_read(path, name)] if path.is_file() else []
+    with TableWriter(path, name, SCHEMA, lambda _table: None) as writer:
         writer.write(pa.concat_tables([*before, added]))
         writer.publish()
 
@@ -73,8 +75,8 @@ def read_calls(tables: Tables, hour: str) -> pa.Table:
     """The calls of all stages of an hour, with the column `stage`."""
     parts = [SCHEMA.append(pa.field("stage", pa.string())).empty_table()]
     for path in sorted(tables.root.joinpath(NAME, f"hour={hour}").glob(f"stage=*/{PART}")):
-        read = pq.ParquetFile(path).read()
         stage = path.parent.name.removeprefix("stage=")
+        read = _read(path, _name(stage, hour))
         parts.append(read.append_column("stage", pa.array([stage] * read.num_rows, pa.string())))
     return pa.concat_tables(parts)
 
@@ -83,3 +85,14 @@ def hours_with_calls(tables: Tables) -> list[str]:
     """The hours in which a rung was ever called, oldest first."""
     found = tables.root.joinpath(NAME).glob("hour=*")
     return sorted(path.name.removeprefix("hour=") for path in found)
+
+
+def _read(path: Path, name: str) -> pa.Table:
+    """A file of calls; older ones carry no version."""
+    file = pq.ParquetFile(path)
+    check_version(name, file.schema_arrow)
+    return file.read()
+
+
+def _name(stage: str, hour: str) -> str:
+    return f"{NAME} of {stage}, {hour}"

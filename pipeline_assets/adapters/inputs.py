@@ -1,5 +1,6 @@
 """What a shard's rows are given: the upstream tables joined to the items, as `Work`."""
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.rows import RowId, Work
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.core.status import Role, Status
+
+log = logging.getLogger(__name__)
 
 ROLES = tuple(str(role) for role in Role)
 KEYS = ("item_id", "role")
@@ -114,33 +117,44 @@ def read_ids(table: pa.Table) -> list[RowId]:
 
 def _work(stage: Stage, row_id: RowId, sides: list[_Side]) -> Work:
     fields: dict[str, Any] = {"role": row_id[1]} if stage.per_resource else {}
-    blocked = None
+    blocked, refused = None, False
     for side in sides:
         row = side.find(row_id)
         if blocked is None:
-            blocked = _blocked(side, row)
+            blocked, refused = _blocked(side, row)
         fields.update(
             zip(side.fields, row, strict=True) if row is not None else dict.fromkeys(side.fields)
         )
     if blocked is None:
-        fields.update(stage.derive(fields))
-    else:
+        blocked = _derive(stage, row_id, fields)
+    if blocked is not None:
         fields.update(dict.fromkeys(_derived_names(stage)))
-    return Work(row_id, fields, blocked)
+    return Work(row_id, fields, blocked, refused)
+
+
+def _derive(stage: Stage, row_id: RowId, fields: dict[str, Any]) -> str | None:
+    """Add the derived fields, or say why they cannot be: one odd row must not end the hour."""
+    try:
+        fields.update(stage.derive(fields))
+    except Exception as error:
+        log.exception("%s: the inputs of %s cannot be derived", stage.name, row_id)
+        return f"its inputs cannot be derived: {type(error).__name__}: {error}"
+    return None
 
 
 def _derived_names(stage: Stage) -> Iterator[str]:
     return (name for rung in stage.rungs for name in rung.reads if "." not in name)
 
 
-def _blocked(side: _Side, row: tuple[Any, ...] | None) -> str | None:
+def _blocked(side: _Side, row: tuple[Any, ...] | None) -> tuple[str | None, bool]:
+    """Why the row waits for this table, and whether that is for good."""
     if row is None:
-        return f"{side.table} has no row for it yet"
+        return f"{side.table} has no row for it yet", False
     status, error = row[0], row[1]
     if status == Status.OK:
-        return None
+        return None, False
     if status == Status.PENDING:
-        return f"{side.table} is pending: {error or 'not tried yet'}"
+        return f"{side.table} is pending: {error or 'not tried yet'}", False
     if side.blocking and status == Status.FAILED:
-        return f"{side.table} failed: {error}"
-    return None
+        return f"{side.table} failed: {error}", True
+    return None, False

@@ -5,6 +5,7 @@ too, so an owner that slept past its lease changes nothing.
 """
 
 import fcntl
+import logging
 import os
 import socket
 import threading
@@ -18,6 +19,8 @@ import sqlalchemy as sa
 
 from pipeline_assets.adapters.state import State, leases
 from pipeline_assets.errors import LeaseHeld, LeaseLost
+
+log = logging.getLogger(__name__)
 
 LEASE_S = 60.0
 RENEW_EVERY_S = LEASE_S / 4
@@ -99,7 +102,11 @@ class Lease:
 
     def _renew(self) -> None:
         while not self._done.wait(RENEW_EVERY_S):
-            self._expire_in(LEASE_S)
+            try:
+                self._expire_in(LEASE_S)
+            except sa.exc.SQLAlchemyError:
+                # The lease outlives a few failures; if it does not, publishing says so.
+                log.exception("%s: the lease could not be renewed", self.name)
 
     def _expire_in(self, seconds: float) -> None:
         with self._state.transaction() as connection:

@@ -7,6 +7,8 @@ from PIL import Image, ImageOps
 from pipeline_assets.errors import InvalidInput, TooLarge, Unsupported
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF")
+MAX_ASPECT_RATIO = 100
+"""Models scale the short side up to theirs: a line of 1x4000 pixels would become gigabytes."""
 
 Image.MAX_IMAGE_PIXELS = None  # our own limit decides; Pillow's refuses to read a mere header
 
@@ -36,9 +38,14 @@ def decode(data: bytes, max_pixels: int, *, at_least: int | None = None) -> Imag
 
     With `at_least`, a JPEG may come smaller, by a power of two, with no side below so many pixels:
     the decoder then does a fraction of the work. Raises like `open_picture`, and `InvalidInput`
-    for bytes that end early or are damaged.
+    for a line rather than a picture and for bytes that end early or are damaged.
     """
     picture = open_picture(data, max_pixels)
+    if max(picture.size) > MAX_ASPECT_RATIO * min(picture.size):
+        raise InvalidInput(
+            f"the picture is {picture.width}x{picture.height}: its sides are further apart than "
+            f"{MAX_ASPECT_RATIO}:1, and scaling its short side to a model's would take gigabytes"
+        )
     try:
         if at_least is not None:
             picture.draft("RGB", (at_least, at_least))

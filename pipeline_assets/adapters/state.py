@@ -172,5 +172,7 @@ def _sqlite_pragmas(connection: Any, _record: Any) -> None:
 
 
 def _sqlite_begin(connection: sa.Connection) -> None:
+    if connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT":
+        return
     # A deferred transaction that reads and then writes fails at once when another wrote between.
     connection.exec_driver_sql("BEGIN IMMEDIATE")

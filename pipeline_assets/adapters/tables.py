@@ -5,6 +5,7 @@ a shard of items reads only the row groups that it needs.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline_assets.adapters.files import (
+    TEMP_SUFFIX,
     hash_file,
     replace_durably,
     storage_errors,
@@ -76,7 +78,7 @@ class Tables:
                 f"{asset} has no table for hour {hour}: materialize {asset} for it first"
             )
         file = pq.ParquetFile(path)
-        _known_version(asset, hour, file.schema_arrow)
+        check_version(f"{asset} of {hour}", file.schema_arrow)
         names = list(columns) if columns is not None else None
         if items is None:
             return file.read(columns=names)
@@ -129,6 +131,7 @@ class TableWriter:
         self._rows = 0
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(path)
             self._file = _HashingFile(self._temp)
         self._parquet = pq.ParquetWriter(self._file, schema, compression="zstd")
 
@@ -213,6 +216,30 @@ class _HashingFile:
         return self._hash.hexdigest()
 
 
+def _remove_abandoned(path: Path) -> None:
+    """Remove what killed runs left beside `path`: temp files whose process is gone.
+
+    The name does not tell the host: on storage that hosts share, a table has one writer at a time
+    all the same, by its lease.
+    """
+    prefix = f".{path.name}."
+    for temp in path.parent.glob(f"{prefix}*{TEMP_SUFFIX}"):
+        process = temp.name.removeprefix(prefix).removesuffix(TEMP_SUFFIX)
+        if process.isascii() and process.isdecimal() and _is_gone(int(process)):
+            with suppress(OSError):  # rubbish that stays is no reason not to write
+                temp.unlink()
+
+
+def _is_gone(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):  # somebody else's, or no process id at all
+        return False
+    return False
+
+
 def _overlaps(column: pq.ColumnChunkMetaData, first: str, last: str) -> bool:
     statistics = column.statistics
     if statistics is None or not statistics.has_min_max:
@@ -220,11 +247,12 @@ def _overlaps(column: pq.ColumnChunkMetaData, first: str, last: str) -> bool:
     return bool(statistics.min <= last and statistics.max >= first)
 
 
-def _known_version(asset: str, hour: str, schema: pa.Schema) -> None:
+def check_version(name: str, schema: pa.Schema) -> None:
+    """Raise `ContractError` where a table is of a newer program; without a version it is old."""
     found = int((schema.metadata or {}).get(SCHEMA_VERSION_KEY, b"0"))
     if found > SCHEMA_VERSION:
         raise ContractError(
-            f"{asset} of {hour}",
+            name,
             f"its schema version {found} is newer than this program's {SCHEMA_VERSION}",
             "upgrade pipeline-assets to read it",
         )

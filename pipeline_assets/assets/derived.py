@@ -7,7 +7,7 @@ import dagster as dg
 import pyarrow as pa
 
 from pipeline_assets.assets.opening import opened
-from pipeline_assets.assets.shown import as_metadata, table_metadata
+from pipeline_assets.assets.shown import as_metadata, column_schema, table_metadata
 from pipeline_assets.assets.stages import OWNERS
 from pipeline_assets.derived import ENRICHED, Derived, derive
 from pipeline_assets.drift import drift
@@ -93,6 +93,7 @@ def _asset(
                 lease.publishing(),
             ):
                 resources.tables.write(name, hour, table)
-        return dg.MaterializeResult(metadata=as_metadata(table_metadata(table)))
+        shown = {**table_metadata(table), **column_schema(table.schema)}
+        return dg.MaterializeResult(metadata=as_metadata(shown))
 
     return asset

@@ -11,6 +11,7 @@ from pipeline_assets.adapters.engine import Report
 from pipeline_assets.core.contract import MEANINGS
 from pipeline_assets.core.quality import COMPARED_DIGITS
 from pipeline_assets.core.status import Status
+from pipeline_assets.errors import without_secrets
 
 PREVIEW_ROWS = 5
 PREVIEW_CHARS = 60
@@ -54,14 +55,16 @@ def stage_metadata(table: pa.Table, threshold: float) -> dict[str, Any]:
 
 def quality_numbers(quality: pa.ChunkedArray, threshold: float) -> dict[str, float]:
     """Mean, tenth percentile, minimum and share at the threshold; nothing where none is known."""
-    known = pc.round(quality.drop_null(), ndigits=COMPARED_DIGITS)
+    # In float32 a quality of 0.9 is a little less than the threshold 0.9.
+    known = pc.round(quality.drop_null().cast("float64"), ndigits=COMPARED_DIGITS)
     if not len(known):
         return {}
+    reached = pc.greater_equal(known, round(threshold, COMPARED_DIGITS))
     return {
         "quality_mean": pc.mean(known).as_py(),
         "quality_p10": pc.quantile(known, q=0.1)[0].as_py(),
         "quality_min": pc.min(known).as_py(),
-        "quality_at_threshold": pc.mean(pc.greater_equal(known, threshold).cast("float64")).as_py(),
+        "quality_at_threshold": pc.mean(reached.cast("float64")).as_py(),
     }
 
 
@@ -94,7 +97,7 @@ def preview(table: pa.Table) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
-    text = f"{len(value)} values" if isinstance(value, list) else str(value)
+    text = f"{len(value)} values" if isinstance(value, list) else without_secrets(str(value))
     cut = text if len(text) <= PREVIEW_CHARS else f"{text[: PREVIEW_CHARS - 1]}…"
     # A preview shows strangers' text: nothing in it may end the cell or start markup.
     for character in "\\`*_|<>[]":

@@ -9,6 +9,7 @@ from pipeline_assets.adapters.engine import Order, materialize
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.shown import as_metadata, column_schema, report_metadata, stage_metadata
 from pipeline_assets.core.stage import Stage
+from pipeline_assets.stages import STRICT_TABLES
 
 OWNERS = ["team:data-platform"]
 ACCELERATOR_POOL = "accelerator"
@@ -22,8 +23,10 @@ class RunOptions(dg.Config):
     force: bool = False
 
 
-def stage_asset(stage: Stage, hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
-    """The asset of a stage's table."""
+def stage_asset(
+    stage: Stage, hours: dg.HourlyPartitionsDefinition, strict: frozenset[str] = STRICT_TABLES
+) -> dg.AssetsDefinition:
+    """The asset of a stage's table; failed rows of the tables in `strict` block it."""
 
     @dg.asset(
         name=stage.name,
@@ -39,7 +42,12 @@ def stage_asset(stage: Stage, hours: dg.HourlyPartitionsDefinition) -> dg.Assets
     def asset(context: dg.AssetExecutionContext, config: RunOptions) -> dg.MaterializeResult[None]:
         hour = context.partition_key
         order = Order(
-            stage, hour, context.run.run_id, items=frozenset(config.items), force=config.force
+            stage,
+            hour,
+            context.run.run_id,
+            items=frozenset(config.items),
+            force=config.force,
+            strict=strict,
         )
         with opened() as resources:
             report = materialize(order, resources, progress=Progress(context.log, stage.name))

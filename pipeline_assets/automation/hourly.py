@@ -1,4 +1,4 @@
-"""The job for a whole hour, and the schedule that runs it for each hour that has closed."""
+"""The jobs for a whole hour and for the feed's rejects, each with its hourly schedule."""
 
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MINUTE_AFTER_THE_HOUR = 5
 """Late items of the hour have a few minutes to arrive; later ones come with the next run of it."""
+
+REJECTS_MINUTE = 10
+"""After the hour's run has begun, so that both do not start to read the feed at once."""
 
 
 def hour_job() -> "AssetJob":
@@ -45,4 +48,14 @@ def hourly_schedule(job: "AssetJob") -> "AssetSchedule":
     """Run the job for the hour that has just closed."""
     return dg.build_schedule_from_partitioned_job(
         job, name="hourly", minute_of_hour=MINUTE_AFTER_THE_HOUR
+    )
+
+
+def rejects_schedule(job: "AssetJob") -> dg.ScheduleDefinition:
+    """Record each hour which rows of the feed are in no hour."""
+    return dg.ScheduleDefinition(
+        name="hourly_rejects",
+        job=job,
+        cron_schedule=f"{REJECTS_MINUTE} * * * *",
+        execution_timezone="UTC",
     )

@@ -89,6 +89,13 @@ def validate_quality(
     )
 
 
+def validate_no_bugs(table: pa.Table, *, name: str, key: Sequence[str]) -> SuiteResult:
+    """Is `table` free of unclassified exceptions? Also those that a fallback made good count."""
+    if not table.num_rows:
+        return SuiteResult(passed=True, evaluated=0)
+    return run_suite(name, table.select([*key, "error_kind"]), key, _no_internal)
+
+
 def _expected_schema(schema: pa.Schema, key: Sequence[str]) -> pa.Schema:
     own = [field for field in schema if field.name not in (*key, *CONTRACT_NAMES)]
     return stage_schema([pa.field(name, pa.string(), nullable=False) for name in key], own)

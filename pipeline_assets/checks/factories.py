@@ -12,7 +12,12 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from pipeline_assets.checks.expectations import ITEM_KEY, validate_quality, validate_structure
+from pipeline_assets.checks.expectations import (
+    ITEM_KEY,
+    validate_no_bugs,
+    validate_quality,
+    validate_structure,
+)
 from pipeline_assets.checks.suites import FailedExpectation, SuiteResult
 
 ReadPartition = Callable[[str], pa.Table]
@@ -70,6 +75,26 @@ def structure_check(
         dg.AssetCheckSeverity.ERROR,
         blocking=True,
         judge=judge,
+    )
+    return _definition(check, asset_key, read, partitions_def)
+
+
+def bugs_check(
+    name: str,
+    *,
+    asset_key: dg.AssetKey | Sequence[str] | str,
+    read: ReadPartition,
+    key: Sequence[str],
+    partitions_def: dg.PartitionsDefinition[Any],
+) -> dg.AssetChecksDefinition:
+    """The check that fails for every unclassified exception, and still stops nothing."""
+    suite = f"{_asset_name(asset_key)}.{name}"
+    check = _Check(
+        name,
+        "No row met an unclassified exception, not even one that a fallback made good.",
+        dg.AssetCheckSeverity.ERROR,
+        blocking=False,
+        judge=lambda table: validate_no_bugs(table, name=suite, key=key),
     )
     return _definition(check, asset_key, read, partitions_def)
 

@@ -6,7 +6,7 @@ import dagster as dg
 import pyarrow as pa
 
 from pipeline_assets.assets.opening import opened
-from pipeline_assets.checks.factories import quality_check, structure_check
+from pipeline_assets.checks.factories import bugs_check, quality_check, structure_check
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.stages import STAGES
 from pipeline_assets.stages.items import ITEMS, REQUIRED, SCHEMA
@@ -15,7 +15,7 @@ from pipeline_assets.stages.items import ITEMS, REQUIRED, SCHEMA
 def table_checks(
     hours: dg.HourlyPartitionsDefinition, threshold: float
 ) -> Iterator[dg.AssetChecksDefinition]:
-    """Structure of every stage table blocks; quality of the enriched items warns."""
+    """Structure of every stage table blocks, bugs fail, quality of the enriched items warns."""
     yield structure_check(
         "structure",
         asset_key=ITEMS,
@@ -34,6 +34,14 @@ def table_checks(
             required=stage.required,
             partitions_def=hours,
             schema=stage.schema,
+        )
+    for stage in STAGES:
+        yield bugs_check(
+            "no_bugs",
+            asset_key=stage.name,
+            read=_reader(stage.name),
+            key=stage.key_names,
+            partitions_def=hours,
         )
     yield quality_check(
         "quality",

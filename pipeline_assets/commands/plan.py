@@ -11,7 +11,7 @@ from pipeline_assets.core.plan import Planned, Standing
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.errors import FeedError
 from pipeline_assets.resources import Resources
-from pipeline_assets.stages import STAGES
+from pipeline_assets.stages import STAGES, STRICT_TABLES
 from pipeline_assets.stages.items import ITEMS, feed_hours
 
 BLOCKED = "waits for upstream"
@@ -49,7 +49,9 @@ def _stage(
     standing: Counter[str] = Counter()
     rows: dict[str, list[str]] = defaultdict(list)
     to_call = 0
-    for work, decision in plan_hour(Order(stage, hour, "plan", items, force), resources):
+    for work, decision in plan_hour(
+        Order(stage, hour, "plan", items, force, STRICT_TABLES), resources
+    ):
         if isinstance(decision, Standing):
             standing[decision.value] += 1
             continue

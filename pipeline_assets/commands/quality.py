@@ -23,10 +23,10 @@ _NUMBERS = """
     count(*) AS "rows",
     count(*) FILTER (WHERE status = 'ok') AS ok,
     count(*) FILTER (WHERE fallback_used IS NOT NULL) AS fallbacks,
-    round(avg(quality), $digits) AS mean,
-    round(quantile_cont(quality, 0.1), $digits) AS p10,
-    round(min(quality), $digits) AS lowest,
-    round(count(*) FILTER (WHERE round(quality, $digits) >= $threshold) / count(*), $digits)
+    round(avg(quality::DOUBLE), $digits) AS mean,
+    round(quantile_cont(quality::DOUBLE, 0.1), $digits) AS p10,
+    round(min(quality::DOUBLE), $digits) AS lowest,
+    round(count(*) FILTER (WHERE round(quality::DOUBLE, $digits) >= $threshold) / count(*), $digits)
       AS at_threshold
 """
 _ITEMS = "FROM read_parquet($files, hive_partitioning = true)"
@@ -58,7 +58,7 @@ def quality(resources: Resources, by: By) -> list[dict[str, Any]]:
     bound = {
         "files": files,
         "digits": COMPARED_DIGITS,
-        "threshold": resources.settings.quality_threshold,
+        "threshold": round(resources.settings.quality_threshold, COMPARED_DIGITS),
     }
     with duckdb.connect() as connection:
         found = connection.execute(_QUERIES[by], bound)

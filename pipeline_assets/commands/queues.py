@@ -70,6 +70,6 @@ def _slices(resources: Resources, name: str, order: str, limit: int) -> list[dic
         return []
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        found = connection.read_parquet(files).order(order).limit(limit)
+        found = connection.read_parquet(files, hive_partitioning=True).order(order).limit(limit)
         columns = found.columns
         return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]

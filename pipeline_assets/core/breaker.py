@@ -176,8 +176,15 @@ def _time_passed(state: BreakerState, rule: BreakerRule, now: float) -> BreakerS
         if state.last_progress is None:
             return replace(state, last_progress=now)
         if now - state.last_progress >= rule.half_open_max_s:
-            return _opened(state, rule, now, None)
+            return _half_open_ended(state, rule, now)
     return state
+
+
+def _half_open_ended(state: BreakerState, rule: BreakerRule, now: float) -> BreakerState:
+    """No more results came in time: too little traffic closes on its successes, silence reopens."""
+    if state.results and not any(state.results):
+        return reset(state)
+    return _opened(state, rule, now, None)
 
 
 def _request_probe(

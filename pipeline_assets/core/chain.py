@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pipeline_assets.core.plan import Planned
+from pipeline_assets.core.plan import Planned, Reason
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.stage import Rung, Stage
@@ -81,13 +81,18 @@ class Environment:
 
 @dataclass(slots=True)
 class Climb:
-    """How one row fared: the value and the rung that made it, and every error on the way."""
+    """How one row fared: the value and the rung that made it, and every error on the way.
+
+    `charged` says whether it costs an attempt: a call was answered, with a value or an error of
+    its own. A look that finds nothing upstream (no earlier copy) is no attempt.
+    """
 
     planned: Planned
     made: Made | None = None
     rung: int | None = None
     errors: list[RowError] = field(default_factory=list)
     called: bool = False
+    charged: bool = False
     stopped: bool = False
     cost_usd: float = 0.0
     seconds: float = 0.0
@@ -113,19 +118,23 @@ def climb(
 
 
 def _recalled(
-    rung: Rung, number: int, candidates: list[Climb], env: Environment, stats: RungStats
+    stage: Stage, number: int, candidates: list[Climb], env: Environment, stats: RungStats
 ) -> list[Climb]:
     """Settle the rows whose result is kept from equal work; the others are to be called for."""
+    rung = stage.rungs[number]
     if rung.recall is None:
         return candidates
+    # Whoever forces a row wants the work done again, not its memory.
+    asked = [each for each in candidates if each.planned.reason is not Reason.FORCED]
     try:
-        kept = rung.recall(env.resources, [each.planned.work for each in candidates])
-        pairs = list(zip(candidates, kept, strict=True))
+        kept = rung.recall(env.resources, [each.planned.work for each in asked])
+        pairs = list(zip(asked, kept, strict=True))
     except Exception:
         log.exception("%s: nothing could be recalled, every row is worked on", rung.name)
         return candidates
+    required = _required(stage)
     for each, made in pairs:
-        if made is not None:
+        if made is not None and isinstance(_checked_one(stage, rung, made, required), Made):
             each.made, each.rung = made, number
             stats.recalled += 1
     return [each for each in candidates if each.made is None]
@@ -145,7 +154,10 @@ def _admitted(stage: Stage, rung: Rung, waiting: list[Climb], resources: Any) ->
 
 
 def _refusal(stage: Stage, rung: Rung, family: str | None, work: Work) -> RowError | None:
-    missing = rung.requires(work)
+    try:
+        missing = rung.requires(work)
+    except Exception as error:  # noqa: BLE001 - a declaration that fails is a status, never a crash
+        return classify(error, f"{rung.name}.requires")
     if missing is not None:
         return UpstreamMissing(missing)
     if stage.agreement is None or family is None:
@@ -164,7 +176,7 @@ def _call_rung(
     """Call a rung on all candidates, in batches that fit into memory."""
     rung = stage.rungs[number]
     name = f"{stage.name}.{rung.name}"
-    queue = _recalled(rung, number, candidates, env, stats)
+    queue = _recalled(stage, number, candidates, env, stats)
     while queue:
         size = min(env.sizes.size(name, stage.micro_batch), len(queue))
         batch, permits = _permitted(rung, name, queue[:size], env.gate)
@@ -174,6 +186,7 @@ def _call_rung(
             if isinstance(outcomes, ResourceExhausted) and len(batch) > 1:
                 _release(permits.values())
                 env.sizes.too_large(name, len(batch))
+                stats.errors[str(outcomes.kind)] += 1
                 rest = [*batch, *rest]
             else:
                 env.sizes.note(name, len(batch), fitted=not isinstance(outcomes, RowError))
@@ -189,7 +202,7 @@ def _permitted(
     answers: dict[str, Permit | CircuitOpen] = {}
     allowed = []
     for each in batch:
-        scope = rung.scope(each.planned.work)
+        scope = _scope(rung, each.planned.work)
         if scope not in answers:
             answers[scope] = gate.permit(name, scope)
         answer = answers[scope]
@@ -199,6 +212,15 @@ def _permitted(
             allowed.append(each)
     permits = {s: a for s, a in answers.items() if not isinstance(a, CircuitOpen)}
     return allowed, permits
+
+
+def _scope(rung: Rung, work: Work) -> str:
+    """The breaker's scope for a row; a row that a rung cannot place shares the unnamed one."""
+    try:
+        return rung.scope(work)
+    except Exception:
+        log.exception("%s: no scope for %s", rung.name, work.id)
+        return ""
 
 
 def _call(
@@ -217,10 +239,8 @@ def _call(
         outcomes = classify(error, rung.name)
     elapsed = env.timer() - started
     stats.calls += 1
-    stats.rows += len(batch)
     stats.seconds += elapsed
     for each in batch:
-        each.called = True
         each.seconds += elapsed / len(batch)
     return outcomes
 
@@ -234,8 +254,13 @@ def _checked(
             f"{rung.name} gave {len(outcomes)} outcomes for {rows} rows; "
             "a rung gives one outcome per row"
         )
-    required = [at for at, value in enumerate(stage.values) if value.name in stage.required]
+    required = _required(stage)
     return [_checked_one(stage, rung, outcome, required) for outcome in outcomes]
+
+
+def _required(stage: Stage) -> list[int]:
+    """The positions of the value columns that an `ok` row always has."""
+    return [at for at, value in enumerate(stage.values) if value.name in stage.required]
 
 
 def _checked_one(stage: Stage, rung: Rung, outcome: object, required: Sequence[int]) -> Outcome:
@@ -269,8 +294,10 @@ def _settle(
     each_outcome = [outcomes] * len(batch) if isinstance(outcomes, RowError) else outcomes
     by_scope: dict[str, list[Outcome]] = {scope: [] for scope in permits}
     for each, outcome in zip(batch, each_outcome, strict=True):
-        by_scope[rung.scope(each.planned.work)].append(outcome)
+        by_scope[_scope(rung, each.planned.work)].append(outcome)
         each.cost_usd += rung.cost_usd
+        each.called = True
+        each.charged = each.charged or not isinstance(outcome, UpstreamMissing)
         if isinstance(outcome, Made):
             each.made, each.rung = outcome, number
         else:
@@ -281,6 +308,7 @@ def _settle(
 
 def _count(stats: RungStats, outcomes: Sequence[Outcome] | RowError, rows: int) -> None:
     each_outcome = [outcomes] * rows if isinstance(outcomes, RowError) else outcomes
+    stats.rows += rows
     stats.made += sum(isinstance(outcome, Made) for outcome in each_outcome)
     stats.errors.update(
         str(outcome.kind) for outcome in each_outcome if isinstance(outcome, RowError)

@@ -40,7 +40,7 @@ class Keys:
             digest((stage.name, rung.name, producer))
             for rung, producer in zip(stage.rungs, producers, strict=True)
         ]
-        nobody = digest((stage.name, SKIP, producers))
+        nobody = digest((stage.name, SKIP, producers, stage.conditions(resources)))
         count = len(stage.rungs)
         reads = tuple(stage.reads_up_to(position + 1) for position in range(count))
         return cls(producers, (*reads, stage.reads_up_to(count)), (*makers, nobody))

@@ -43,11 +43,16 @@ def _rank(stage: Stage, row: Row) -> int:
 
 
 def _with_latest_error(kept: Row, other: Row) -> Row:
-    """A kept fallback learns from the other row, if later, why a better rung still fails."""
+    """A kept fallback learns from the other row, if later, why a better rung still fails.
+
+    Any kept row learns when to try again.
+    """
     explains = kept.fallback_used is not None or kept.status in (Status.SKIPPED, Status.FAILED)
     later = (other.updated_at or _NEVER) > (kept.updated_at or _NEVER)
-    if not (explains and later and other.error_kind is not None):
+    if not later:
         return kept
+    if not (explains and other.error_kind is not None):
+        return replace(kept, retry_at=other.retry_at)
     return replace(
         kept,
         error_kind=other.error_kind,

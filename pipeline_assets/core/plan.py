@@ -32,7 +32,6 @@ class Standing(StrEnum):
     NOT_ASKED_FOR = "not asked for"
     BLOCKED = "blocked by upstream"
     WAITING = "waits for retry_at"
-    EXHAUSTED = "attempts used up"
     NO_BETTER_RUNG = "no better rung available"
 
 
@@ -69,45 +68,49 @@ def plan_row(stage: Stage, work: Work, old: Row | None, situation: Situation) ->
     expected = situation.keys.key(work, position)
     untried = old.status is Status.PENDING
     changed = untried or not same_input(old.key, expected)
+    if work.blocked is not None and _stands_blocked(work, old, same=same_input(old.key, expected)):
+        return Standing.BLOCKED
     if situation.force:
         return Planned(work, Reason.FORCED, everything, old, changed)
-    if untried and work.blocked is not None and same_input(old.key, expected):
-        return Standing.BLOCKED
     if changed:
         reason = Reason.PENDING if untried else Reason.INPUT_CHANGED
         return Planned(work, reason, everything, old)
     if old.key != expected:
-        return _remake(stage, work, old, position, situation)
-    return _improve(stage, work, old, position, situation)
+        return _remake(work, old, position, situation)
+    return _improve(work, old, position, situation)
 
 
-def _remake(
-    stage: Stage, work: Work, old: Row, position: int, situation: Situation
-) -> Planned | Standing:
+def _stands_blocked(work: Work, old: Row, *, same: bool) -> bool:
+    """Whether a blocked row is left alone: a value outlives an upstream that is missing or late.
+
+    Only an upstream that failed for good takes the value away; and what was said is not repeated.
+    """
+    if old.status is Status.PENDING:
+        return same
+    return not work.refused
+
+
+def _remake(work: Work, old: Row, position: int, situation: Situation) -> Planned | Standing:
     """The producer or a parameter changed: redo by an equal or better rung, or not at all."""
-    ceiling = min(position + 1, len(stage.rungs))
-    waits = _waits(stage, old, ceiling, situation)
+    ceiling = min(position + 1, len(situation.available))
+    waits = _waits(old, ceiling, situation)
     if waits is not None:
         return waits
     return Planned(work, Reason.PRODUCER_CHANGED, ceiling, old, input_changed=False)
 
 
-def _improve(
-    stage: Stage, work: Work, old: Row, position: int, situation: Situation
-) -> Planned | Standing:
+def _improve(work: Work, old: Row, position: int, situation: Situation) -> Planned | Standing:
     if not old.retryable:
         return Standing.CURRENT
-    waits = _waits(stage, old, position, situation)
+    waits = _waits(old, position, situation)
     if waits is not None:
         return waits
     reason = Reason.UPGRADE if old.status is Status.OK else Reason.RETRY_DUE
     return Planned(work, reason, position, old, input_changed=False)
 
 
-def _waits(stage: Stage, old: Row, ceiling: int, situation: Situation) -> Standing | None:
+def _waits(old: Row, ceiling: int, situation: Situation) -> Standing | None:
     """Why a row that could be made again by the first `ceiling` rungs is left alone for now."""
-    if old.attempts >= stage.max_attempts:
-        return Standing.EXHAUSTED
     if old.retry_at is not None and old.retry_at > situation.now:
         return Standing.WAITING
     if not any(situation.available[:ceiling]):

@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from pipeline_assets.core.chain import Climb
 from pipeline_assets.core.fingerprint import Keys
 from pipeline_assets.core.merge import merge
-from pipeline_assets.core.plan import Planned
+from pipeline_assets.core.plan import Planned, Reason
 from pipeline_assets.core.quality import row_factor
 from pipeline_assets.core.rows import Made, Row
 from pipeline_assets.core.stage import Stage
@@ -19,6 +19,8 @@ from pipeline_assets.errors import (
     RowError,
     UpstreamMissing,
 )
+
+SLOW_RETRY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +67,11 @@ def decisive(errors: Sequence[RowError]) -> RowError | None:
 
 def _row(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
     old, input_changed = climb.planned.old, climb.planned.input_changed
-    attempts = (0 if old is None or input_changed else old.attempts) + climb.called
+    anew = input_changed or climb.planned.reason is Reason.PRODUCER_CHANGED
+    attempts = (0 if old is None or anew else old.attempts) + climb.charged
     error = decisive(climb.errors)
     position = climb.rung if climb.rung is not None else len(stage.rungs)
-    retryable = attempts < stage.max_attempts and any(each.transient for each in climb.errors)
+    retryable = any(each.transient for each in climb.errors)
     status = _status(stage, climb, error, retryable=retryable)
     upstream_only = bool(climb.errors) and all(
         isinstance(each, UpstreamMissing) for each in climb.errors
@@ -85,7 +88,7 @@ def _row(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
         error_kind=error.kind if error else None,
         error=error.message if error else None,
         retryable=retryable,
-        retry_at=_retry_at(climb, stamp) if retryable else None,
+        retry_at=_retry_at(climb, stamp, used_up=attempts >= stage.max_attempts),
         attempts=attempts,
         cost_usd=(0.0 if old is None else old.cost_usd) + climb.cost_usd,
         key=stamp.keys.key(climb.planned.work, position),
@@ -96,9 +99,17 @@ def _row(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
     )
 
 
-def _retry_at(climb: Climb, stamp: Stamp) -> datetime | None:
-    """Not before the last of those who were asked to wait: an earlier try would be in vain."""
-    waits = [each.retry_after for each in climb.errors if each.transient and each.retry_after]
+def _retry_at(climb: Climb, stamp: Stamp, *, used_up: bool) -> datetime | None:
+    """Not before the last of those who were asked to wait: an earlier try would be in vain.
+
+    A row whose attempts are used up, or that a new producer cannot make of this input, is tried
+    again slowly: it is never given up in silence, and never asked for by every run.
+    """
+    transient = [each for each in climb.errors if each.transient]
+    waits = [each.retry_after for each in transient if each.retry_after]
+    in_vain = climb.made is None and climb.planned.reason is Reason.PRODUCER_CHANGED
+    if (used_up and transient) or (in_vain and not transient):
+        waits.append(SLOW_RETRY)
     return stamp.now + max(waits) if waits else None
 
 

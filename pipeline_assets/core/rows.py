@@ -20,12 +20,14 @@ class Work:
     """One piece of work: what a stage is given for one row.
 
     `fields` holds the upstream columns that the stage's rungs read, as `table.column` or
-    `table.role.column`. `blocked` says why an upstream stage keeps this row waiting.
+    `table.role.column`. `blocked` says why an upstream stage keeps this row waiting; `refused`
+    that it is for good, since a strict upstream failed.
     """
 
     id: RowId
     fields: Mapping[str, Any]
     blocked: str | None = None
+    refused: bool = False
 
     def __getitem__(self, name: str) -> Any:
         return self.fields[name]

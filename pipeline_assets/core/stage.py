@@ -32,6 +32,10 @@ def _one_scope(_work: Work) -> str:
     return ""
 
 
+def _no_conditions(_resources: Any) -> str:
+    return ""
+
+
 def _always(_work: Work) -> bool:
     return True
 
@@ -86,7 +90,9 @@ class Stage:
     bytes lie). `derive` computes further fields from those in `derives_from`, for `reads` to
     name: the digest then sees just what a rung truly depends on. `applies` says whether there is
     anything to do. `per_resource` stages have a row for each (item, role), the others one for each
-    item. A `strict` stage never falls back to skip: it fails, and what depends on it stays
+    item. `conditions` names what may turn a failure into a value without any rung changing (a
+    setting that forbade it): rows without a value are planned again when it changes. A `strict`
+    stage never falls back to skip: it fails, and what depends on it stays
     pending.
     """
 
@@ -102,6 +108,7 @@ class Stage:
     applies: Callable[[Work], bool] = _always
     agreement: Agreement | None = None
     per_resource: bool = False
+    conditions: Callable[[Any], str] = _no_conditions
     strict: bool = False
     micro_batch: int = 256
     max_attempts: int = 5

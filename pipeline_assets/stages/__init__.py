@@ -2,6 +2,7 @@
 
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.stages import classify_image, embed, extract_text, fetch, store, validate
+from pipeline_assets.stages.items import ITEMS
 
 STAGES: tuple[Stage, ...] = (
     fetch.STAGE,
@@ -11,3 +12,6 @@ STAGES: tuple[Stage, ...] = (
     embed.STAGE,
     store.STAGE,
 )
+
+STRICT_TABLES = frozenset({ITEMS, *(stage.name for stage in STAGES if stage.strict)})
+"""The tables whose failed rows keep what depends on them pending."""

@@ -103,11 +103,18 @@ def _words(text: str) -> set[str]:
     return {word[:-1] if word.endswith("s") and len(word) > 3 else word for word in found}
 
 
+def _file_name(url: str) -> str:
+    """The last part of a URL's path without its ending; nothing where the URL is none."""
+    try:
+        return PurePosixPath(unquote(urlsplit(url).path)).stem
+    except ValueError:
+        return ""
+
+
 def _derived(fields: Mapping[str, Any]) -> dict[str, Any]:
-    path = PurePosixPath(unquote(urlsplit(fields["items.image_url"] or "").path))
     return {
         "picture": picture_of(fields),
-        "file name": path.stem,
+        "file name": _file_name(fields["items.image_url"] or ""),
         "name": fields["items.name"],
         "description": fields["items.description"],
         "text": (fields["extracted_text.text"] or "")[:TEXT_CHARS] or None,

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 def http(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
     """Ask the server; each URL once, however many rows name it."""
-    pack = resources.blobs.pack()
     urls = list(dict.fromkeys(work["url"] for work in works))
-    answers = dict(zip(urls, resources.fetcher.fetch_all(urls, pack.add), strict=True))
-    pack.seal()  # the bytes are durable before any row refers to them
+    with resources.blobs.pack() as pack:
+        answers = dict(zip(urls, resources.fetcher.fetch_all(urls, pack.add), strict=True))
+    # The pack is sealed: the bytes are durable before any row refers to them.
     now = resources.clock()
     resources.copies.keep(
         {
@@ -106,6 +106,7 @@ STAGE = Stage(
     derive=_url,
     derives_from=tuple(f"items.{role}_url" for role in Role),
     applies=lambda work: work["url"] is not None,
+    conditions=lambda resources: ",".join(sorted(resources.settings.fetch_allow)),
     per_resource=True,
     group="ingest",
 )

@@ -1,5 +1,6 @@
 """Documents: what the bytes are, and their text."""
 
+import pypdfium2
 import pytest
 
 from pipeline_assets.adapters import documents
@@ -71,6 +72,8 @@ def test_a_page_without_text_is_a_data_error(extract: object, said: str) -> None
     [
         (b'<meta charset="iso-8859-1"><p>gr\xfcn</p>', "grün"),
         (b'<meta charset="no-such-thing"><p>gr\xc3\xbcn</p>', "grün"),
+        (b"<meta charset=undefined><p>gr\xc3\xbcn</p>", "grün"),
+        (b"<meta charset=punycode><p>gr\xc3\xbcn</p>", "grün"),
         (b"\xef\xbb\xbf<p>gr\xc3\xbcn</p>", "grün"),
         (b"<p>gr\xfcn \x80</p>", "grün €"),
     ],
@@ -105,3 +108,64 @@ def test_a_text_over_the_limit_is_too_large(monkeypatch: pytest.MonkeyPatch) -> 
     assert plain(b"0123456789").text == "0123456789"
     with pytest.raises(TooLarge, match="11 characters"):
         structured(b"0123456789a")
+
+
+HOSTILE = 280_000
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b"<title>",
+        b"<title",
+        b"<p",
+        b"<",
+        b"<!--",
+        b"<script>",
+        b"<script></script ",
+        b"<svg><style><template>",
+        b"</script" + b" " * 1000,
+        b"<meta charset=" + b" " * 2000,
+        b"&#" + b"9" * 5000 + b";",
+    ],
+    ids=lambda piece: piece[:20].decode(),
+)
+@pytest.mark.parametrize("start", [b"<html>words ", b"words > "], ids=["page", "text"])
+def test_a_hostile_page_costs_no_more_than_another(start: bytes, piece: bytes) -> None:
+    """Looking from every tag to the end of the page would take minutes."""
+    assert "words" in plain(start + piece * (HOSTILE // len(piece))).text
+
+
+@pytest.mark.parametrize("piece", [b"stream\n", b"stream\n[", b"[(a) ", b"((("])
+def test_a_hostile_pdf_costs_no_more_than_another(piece: bytes) -> None:
+    """Nothing is drawn in it, however often something opens."""
+    inside = b"stream\n" + piece * (HOSTILE // len(piece)) + b"\nendstream\n"
+    for data in (inside, inside.removesuffix(b"\nendstream\n")):
+        with pytest.raises(InvalidInput, match="no text is drawn"):
+            plain(b"%PDF-1.4\n" + data)
+
+
+def test_a_page_over_the_limit_of_plain_force_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never cut in silence; at the limit it is read."""
+    monkeypatch.setattr(documents, "MAX_PLAIN_BYTES", 12)
+    assert plain(b"<p>words</p>").text == "words"
+    with pytest.raises(TooLarge, match=r"13 bytes.*limit of 12"):
+        plain(b"<p>words!</p>")
+
+
+def test_the_title_is_looked_for_at_the_start_of_a_page() -> None:
+    """With what it may hold: attributes, entities, a bracket."""
+    page = b"<html><TITLE lang=en>a &amp; <b</TITLE ><p>words"
+    assert plain(page).title == "a & <b"
+    assert plain(b"<p>words</p>" * 10_000 + page).title is None
+
+
+def test_a_pdf_that_fails_on_a_page_is_a_data_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It opens, but a page of it cannot be loaded or read."""
+
+    def broken(*_arguments: object) -> None:
+        raise pypdfium2.PdfiumError("Failed to load page.")
+
+    monkeypatch.setattr(pypdfium2.PdfDocument, "get_page", broken)
+    with pytest.raises(InvalidInput, match=r"cannot be read: Failed to load page"):
+        structured(PDF)

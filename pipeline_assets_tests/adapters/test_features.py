@@ -1,19 +1,21 @@
 """One forward pass for all, over a fake model and a real cache."""
 
 import threading
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pipeline_assets import resources as resources_module
 from pipeline_assets.adapters.cache import ResultCache
 from pipeline_assets.adapters.clip import FakeClip
-from pipeline_assets.adapters.features import Features, Vector
+from pipeline_assets.adapters.features import DECODED_AT_ONCE, DECODERS, Features, Vector
 from pipeline_assets.adapters.state import State
-from pipeline_assets.errors import InvalidInput, ResourceExhausted
+from pipeline_assets.errors import Internal, InvalidInput, ResourceExhausted
 
 RED, BLUE = Image.new("RGB", (20, 20), "red"), Image.new("RGB", (20, 20), "blue")
 
@@ -162,3 +164,76 @@ def test_probabilities_sum_to_one_and_favour_the_nearest(features: Features) -> 
     shares = features.probabilities(prompts[1:2], prompts)[0]
     assert shares.sum() == pytest.approx(1)
     assert int(shares.argmax()) == 1
+
+
+def test_a_decoded_picture_is_dropped_once_the_model_has_its_view(features: Features) -> None:
+    """A batch of large pictures does not fit in memory at once."""
+    decoded: list[weakref.ref[Image.Image]] = []
+    alive: list[int] = []
+
+    def load() -> Image.Image:
+        alive.append(sum(each() is not None for each in decoded))
+        decoded.append(weakref.ref(picture := Image.new("RGB", (20, 20))))
+        return picture
+
+    many = 8 * DECODERS * DECODED_AT_ONCE
+    assert len(features.pictures({str(number): load for number in range(many)})) == many
+    assert max(alive) <= 2 * DECODERS * DECODED_AT_ONCE  # those at hand, and those just let go
+
+
+class FaultyClip(FakeClip):
+    """A model that chokes on one colour and loses count on another."""
+
+    def preprocess(self, images: Sequence[Image.Image]) -> torch.Tensor:
+        """No blue."""
+        if any(image.getpixel((0, 0)) == (0, 0, 255) for image in images):
+            raise ValueError("blue")
+        return super().preprocess(images)
+
+    def encode_images(self, pixels: torch.Tensor) -> Vector:
+        """No number for pure red."""
+        vectors = super().encode_images(pixels)
+        vectors[[bool(one[0].min() == 1) for one in pixels], 3] = np.inf
+        return vectors
+
+    def encode_texts(self, texts: Sequence[str]) -> Vector:
+        """No number for a hat."""
+        vectors = super().encode_texts(texts)
+        vectors[[text == "hat" for text in texts], 0] = np.nan
+        return vectors
+
+
+@pytest.fixture
+def faulty(cache: ResultCache, runs: CountedRuns) -> Features:
+    """Features of a model with faults."""
+    model = FaultyClip(id="fake@1")
+    return Features(lambda: model, "fake@1", cache, run=runs)  # type: ignore[arg-type]
+
+
+def test_a_picture_that_cannot_be_preprocessed_is_one_bad_row(faulty: Features) -> None:
+    """The others of its batch have their vectors."""
+    black = Image.new("RGB", (20, 20))
+    made = faulty.pictures({"a": lambda: black, "bad": lambda: BLUE, "b": lambda: black})
+    assert isinstance(made["bad"], Internal)
+    assert set(faulty.kept_pictures(made)) == {"a", "b"}
+
+
+def test_a_vector_that_is_not_finite_is_refused_and_not_kept(faulty: Features) -> None:
+    """A picture's is its row's error alone; a text's is named."""
+    made = faulty.pictures({"a": lambda: Image.new("RGB", (20, 20)), "bad": lambda: RED})
+    assert isinstance(made["bad"], Internal)
+    assert "not finite" in made["bad"].message
+    assert set(faulty.kept_pictures(made)) == {"a"}
+    for ask in (faulty.texts, faulty.query_vectors):
+        with pytest.raises(Internal, match="not finite for the text 'hat'"):
+            ask(["lamp", "hat"])
+    assert set(faulty.kept_texts(["lamp", "hat"])) == {"lamp"}
+
+
+def test_a_kept_vector_that_is_not_finite_is_ignored(
+    features: Features, cache: ResultCache
+) -> None:
+    """Who asks makes it anew."""
+    spoilt = np.full(FakeClip().dim, np.nan, np.float32)
+    cache.put({features._key("image", "a"): spoilt.tobytes()})
+    assert not features.kept_pictures(["a"])

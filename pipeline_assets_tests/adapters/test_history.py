@@ -3,9 +3,14 @@
 from collections import Counter
 from pathlib import Path
 
+import pyarrow.parquet as pq
+import pytest
+
 from pipeline_assets.adapters.history import calls_path, hours_with_calls, keep_calls, read_calls
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.chain import RungStats
+from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
+from pipeline_assets.errors import ContractError
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR
 
 
@@ -51,3 +56,32 @@ def test_hours_are_listed_oldest_first(tmp_path: Path) -> None:
     for hour in (NEXT_HOUR, HOUR):
         keep_calls(tables, "fetched", hour, "run", HOUR_START, {"http": stats(1)})
     assert hours_with_calls(tables) == [HOUR, NEXT_HOUR]
+
+
+def with_metadata(path: Path, metadata: dict[bytes, bytes] | None) -> None:
+    """Write the file again with other metadata."""
+    pq.write_table(pq.ParquetFile(path).read().replace_schema_metadata(metadata), path)
+
+
+def test_a_file_without_a_version_is_read_and_gets_one_with_the_next_run(tmp_path: Path) -> None:
+    """Older programs wrote none."""
+    tables = Tables(tmp_path)
+    path = calls_path(tables, "fetched", HOUR)
+    keep_calls(tables, "fetched", HOUR, "run 1", HOUR_START, {"http": stats(5)})
+    with_metadata(path, None)
+    assert read_calls(tables, HOUR)["run_id"].to_pylist() == ["run 1"]
+    keep_calls(tables, "fetched", HOUR, "run 2", HOUR_START, {"http": stats(1)})
+    assert read_calls(tables, HOUR)["run_id"].to_pylist() == ["run 1", "run 2"]
+    assert pq.read_schema(path).metadata[SCHEMA_VERSION_KEY] == str(SCHEMA_VERSION).encode()
+
+
+def test_a_file_of_a_newer_program_is_not_misread(tmp_path: Path) -> None:
+    """Nor written over."""
+    tables = Tables(tmp_path)
+    keep_calls(tables, "fetched", HOUR, "run", HOUR_START, {"http": stats(5)})
+    newer = {SCHEMA_VERSION_KEY: str(SCHEMA_VERSION + 1).encode()}
+    with_metadata(calls_path(tables, "fetched", HOUR), newer)
+    with pytest.raises(ContractError, match="upgrade pipeline-assets"):
+        read_calls(tables, HOUR)
+    with pytest.raises(ContractError, match="upgrade pipeline-assets"):
+        keep_calls(tables, "fetched", HOUR, "run", HOUR_START, {"http": stats(5)})

@@ -104,3 +104,11 @@ def test_a_large_jpeg_may_come_smaller_but_never_below_what_is_needed() -> None:
     assert min(small.size) >= 64
     assert small.size[0] < 1000
     assert decode(data, LIMIT).size == (1000, 800)
+
+
+@pytest.mark.parametrize("size", [(1, 101), (404, 4)])
+def test_a_line_is_no_picture(size: tuple[int, int]) -> None:
+    """A model would scale its short side up, and the long one to gigabytes with it."""
+    with pytest.raises(InvalidInput, match=rf"{size[0]}x{size[1]}.*100:1"):
+        decode(encoded(Image.new("RGB", size)), LIMIT)
+    assert decode(encoded(Image.new("RGB", (100, 1))), LIMIT).size == (100, 1)

@@ -2,6 +2,9 @@
 
 import errno
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +183,22 @@ def test_a_table_of_a_newer_program_is_not_misread(tables: Tables) -> None:
     tables.write(ASSET, HOUR, table_of("x").replace_schema_metadata(newer))
     with pytest.raises(ContractError, match="upgrade pipeline-assets"):
         tables.read(ASSET, HOUR)
+
+
+def test_what_a_killed_run_left_is_removed_with_the_next_write(tables: Tables) -> None:
+    """But nothing of a process that lives, and nothing that is not a temp file of the table."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    folder = tables.path(ASSET, HOUR).parent
+    folder.mkdir(parents=True)
+    dead = folder / f".part.parquet.{process.pid}.tmp"
+    others = [
+        folder / f".part.parquet.{os.getppid()}.tmp",
+        folder / ".part.parquet.mine.tmp",
+        folder / f".part.parquet.{10**30}.tmp",
+        folder / f".other.{process.pid}.tmp",
+    ]
+    for path in (dead, *others):
+        path.touch()
+    tables.write(ASSET, HOUR, table_of("one"))
+    assert set(folder.iterdir()) == {tables.path(ASSET, HOUR), *others}

@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 from pipeline_assets.adapters.accelerator import Fault, InjectedFault
+from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.status import Status
@@ -29,7 +30,18 @@ def test_each_derived_table_shows_its_rows_and_a_preview(good: Hour) -> None:
     for name in (*(table.name for table in DERIVED), "drift"):
         found = hours.table(good.data, name)
         assert shown[name]["dagster/row_count"] == len(found), name
-        assert shown[name]["preview"].startswith("| hour |"), name
+        assert shown[name]["preview"].startswith("| "), name
+
+
+def test_each_derived_table_shows_its_columns(good: Hour) -> None:
+    """Names and types, in the order of the file."""
+    shown = hours.shown(good.result)
+    tables = Tables(good.data / "tables")
+    for name in (*(table.name for table in DERIVED), "drift"):
+        columns = shown[name]["dagster/column_schema"].columns
+        assert [(each.name, each.type) for each in columns] == [
+            (field.name, str(field.type)) for field in tables.schema(name, HOUR)
+        ], name
 
 
 def test_a_good_hour_has_nothing_to_retry(good: Hour) -> None:

@@ -158,3 +158,18 @@ def test_a_column_schema_says_what_may_be_null() -> None:
 def test_any_table_has_row_count_and_preview() -> None:
     """Those that are derived, too."""
     assert set(table_metadata(pa.table({"n": [1]}))) == {"dagster/row_count", "preview"}
+
+
+@pytest.mark.parametrize("threshold", [0.9, 0.7, 0.95])
+def test_a_quality_in_float32_reaches_the_threshold_of_its_name(threshold: float) -> None:
+    """0.9 as a float32 is less than 0.9."""
+    quality = pa.chunked_array([pa.array([threshold], pa.float32())])
+    assert quality_numbers(quality, threshold)["quality_at_threshold"] == 1
+
+
+def test_a_preview_shows_no_secrets() -> None:
+    """Also where the cut would come first."""
+    text = "https://ann:pw@shop/a?token=abc"
+    ((url, late),) = cells(preview(pa.table({"url": [text], "late": ["x " * 29 + text]})))
+    assert url.strip() == r"https://shop/a?token=\*\*\*"
+    assert "ann" not in late

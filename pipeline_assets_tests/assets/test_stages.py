@@ -74,6 +74,7 @@ def test_all_checks_pass_on_a_good_hour(good: Hour) -> None:
     found = hours.verdicts(good.result)
     assert set(found) == {
         *(f"{name}.structure" for name in ("items", *STAGE_NAMES)),
+        *(f"{name}.no_bugs" for name in STAGE_NAMES),
         "enriched_items.quality",
     }
     assert not [name for name, verdict in found.items() if not verdict.passed]

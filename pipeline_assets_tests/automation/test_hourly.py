@@ -69,3 +69,15 @@ def test_before_the_first_hour_has_closed_there_is_nothing_to_ask_for(
     late = definitions._definitions()
     assert asked_for(datetime(2026, 3, 2, 6, 5, tzinfo=UTC), late) == []
     assert asked_for(datetime(2026, 3, 2, 7, 5, tzinfo=UTC), late) == ["2026-03-02-06"]
+
+
+def test_the_rejects_are_recorded_ten_past_each_hour() -> None:
+    """A tick asks for one run without an hour."""
+    at = datetime(2026, 3, 2, 7, 10, tzinfo=UTC)
+    schedule = definitions.defs.resolve_schedule_def("hourly_rejects")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("10 * * * *", "UTC")
+    context = dg.build_schedule_context(
+        scheduled_execution_time=at, repository_def=definitions.defs.get_repository_def()
+    )
+    (request,) = schedule.evaluate_tick(context).run_requests or ()
+    assert request.partition_key is None

@@ -1,10 +1,14 @@
 """`quality`: how good the items are."""
 
+import dataclasses
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline_assets.commands.quality import By, quality
 from pipeline_assets.resources import Resources
-from pipeline_assets_tests.conftest import HOUR, ITEMS, Platform
+from pipeline_assets_tests.conftest import HOUR, ITEMS, Goods, Platform
 
 
 @pytest.mark.parametrize("by", By)
@@ -48,3 +52,24 @@ def test_by_label_has_a_group_for_no_label(finished: Platform) -> None:
     assert sum(group["rows"] for group in groups) == ITEMS
     assert "(none)" in {group["label"] for group in groups}
     assert [g["rows"] for g in groups] == sorted((g["rows"] for g in groups), reverse=True)
+
+
+@pytest.mark.parametrize("threshold", [0.9, 0.7, 0.95])
+def test_a_quality_in_float32_reaches_the_threshold_of_its_name(
+    platform: Platform, goods: Goods, threshold: float
+) -> None:
+    """0.9 as a FLOAT is less than 0.9."""
+    platform.feed([goods.product("a")])
+    platform.items()
+    platform.run()
+    tables = platform.resources.tables
+    found = tables.read("enriched_items", HOUR)
+    place = found.schema.get_field_index("quality")
+    made = found.set_column(place, "quality", pa.array([threshold], pa.float32()))
+    path = tables.path("enriched_items", HOUR)
+    path.unlink()
+    pq.write_table(made, path)
+    settings = platform.resources.settings.model_copy(update={"quality_threshold": threshold})
+    resources = dataclasses.replace(platform.resources, settings=settings)
+    [group] = quality(resources, By.HOUR)
+    assert (group["at_threshold"], group["mean"]) == (1, threshold)

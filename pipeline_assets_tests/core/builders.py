@@ -23,10 +23,12 @@ LABEL = pa.field("label", pa.string())
 READS = "items.name"
 
 
-def make_work(name: str = "a", *, blocked: str | None = None, **fields: Any) -> Work:
+def make_work(
+    name: str = "a", *, blocked: str | None = None, refused: bool = False, **fields: Any
+) -> Work:
     """Work for the item `name`; a field `items_size=1` is read as `items.size`."""
     given = {key.replace("_", ".", 1): value for key, value in fields.items()}
-    return Work((name,), {READS: name, **given}, blocked)
+    return Work((name,), {READS: name, **given}, blocked, refused)
 
 
 def makes(value: str = "chair", **made: Any) -> RungCall:

@@ -297,9 +297,18 @@ def test_half_open_without_a_result_for_its_maximum_reopens(at: float, mode: Mod
 def test_a_result_starts_the_half_open_maximum_anew() -> None:
     """What matters is how long nothing was heard."""
     state, grant = half_open(at=1000.0)
-    state = record(state, RULE, 1500.0, grant, failed=False)
+    state = record(state, RULE, 1500.0, grant, failed=True)
     assert request(state, RULE, 1600.0)[0].mode is Mode.HALF_OPEN
     assert request(state, RULE, 2100.0)[0].mode is Mode.OPEN
+
+
+def test_too_little_traffic_closes_on_its_successes() -> None:
+    """One good call an hour must not be refused every second hour."""
+    state, grant = half_open(at=1000.0)
+    state = record(state, RULE, 1500.0, grant, failed=False)
+    later, answer = request(state, RULE, 5000.0)
+    assert later.mode is Mode.CLOSED
+    assert isinstance(answer, Grant)
 
 
 def test_the_first_result_after_the_maximum_comes_too_late() -> None:

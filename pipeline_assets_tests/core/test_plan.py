@@ -88,7 +88,7 @@ PENDING = make_row(Status.PENDING)
             stood("fallback", retryable=True, attempts=2), (Reason.UPGRADE, 1), id="one more try"
         ),
         pytest.param(
-            stood("fallback", retryable=True, attempts=3), Standing.EXHAUSTED, id="used up"
+            stood("fallback", retryable=True, attempts=3), (Reason.UPGRADE, 1), id="never given up"
         ),
         pytest.param(
             stood("fallback", **RETRYABLE, retry_at=LATER), Standing.WAITING, id="not yet due"
@@ -98,8 +98,8 @@ PENDING = make_row(Status.PENDING)
         ),
         pytest.param(
             stood("fallback", retryable=True, attempts=3, retry_at=LATER),
-            Standing.EXHAUSTED,
-            id="no use in waiting",
+            Standing.WAITING,
+            id="used up: slowly",
         ),
         pytest.param(
             stood("primary", **RETRYABLE), Standing.NO_BETTER_RUNG, id="nothing is better"
@@ -214,8 +214,7 @@ def test_a_changed_producer_is_asked_only_for_an_equal_or_better_value(
 @pytest.mark.parametrize(
     ("columns", "decision"),
     [
-        ({"attempts": STAGE.max_attempts}, Standing.EXHAUSTED),
-        ({"attempts": STAGE.max_attempts - 1}, (Reason.PRODUCER_CHANGED, 1)),
+        ({"attempts": STAGE.max_attempts}, (Reason.PRODUCER_CHANGED, 1)),
         ({"retry_at": NOW + timedelta(seconds=1)}, Standing.WAITING),
         ({"retry_at": NOW}, (Reason.PRODUCER_CHANGED, 1)),
     ],
@@ -223,7 +222,7 @@ def test_a_changed_producer_is_asked_only_for_an_equal_or_better_value(
 def test_a_row_that_a_new_producer_cannot_make_is_not_asked_for_for_ever(
     columns: dict[str, Any], decision: Any
 ) -> None:
-    """Attempts and retry_at hold for it as for any other work."""
+    """Its failure sets retry_at, which holds for it as for any other work."""
     assert decide(stood(**columns), stage=NEW_PRODUCERS) == decision
 
 
@@ -233,7 +232,15 @@ def test_another_rungs_producer_makes_no_value_stale() -> None:
     assert decide(stood("rules"), stage=three_rungs("2", "2", "1")) is Standing.CURRENT
 
 
-BLOCKED = make_work(blocked="items failed: bad time")
+BLOCKED = make_work(blocked="items failed: bad time", refused=True)
+LATE = make_work(blocked="validated has no row for it yet")
+
+
+def test_a_value_outlives_an_upstream_that_is_missing_or_late() -> None:
+    """A table that was lost must not take the good rows of those behind it along."""
+    assert decide(stood(), LATE) is Standing.BLOCKED
+    assert decide(stood(), LATE, force=True) is Standing.BLOCKED
+    assert decide(None, LATE) == (Reason.PENDING, 3)
 
 
 def test_a_blocked_row_that_is_pending_for_that_reason_stays() -> None:

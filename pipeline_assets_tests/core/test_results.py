@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pipeline_assets.core.chain import Climb
 from pipeline_assets.core.contract import broken_rules
 from pipeline_assets.core.fingerprint import same_input
-from pipeline_assets.core.plan import Planned, Standing, plan_row
+from pipeline_assets.core.plan import Planned, Reason, Standing, plan_row
 from pipeline_assets.core.quality import score
-from pipeline_assets.core.results import decisive, untried, worked
+from pipeline_assets.core.results import SLOW_RETRY, decisive, untried, worked
 from pipeline_assets.core.rows import Made, Row, Work, from_table, to_table
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.core.status import Status
@@ -76,6 +76,7 @@ def result(
             "rung": rung,
             "errors": list(errors),
             "called": True,
+            "charged": True,
             "cost_usd": 0.25,
             "seconds": 2.0,
             **climbed,
@@ -189,23 +190,37 @@ def test_a_bug_wins_then_the_best_rung_that_could_have_made_it(
 
 
 @pytest.mark.parametrize(
-    ("attempts", "called", "retryable"),
-    [(0, True, True), (1, True, True), (2, True, False), (2, False, True), (3, False, False)],
+    ("attempts", "charged", "slowly"),
+    [(0, True, False), (1, True, False), (2, True, True), (2, False, False), (3, False, True)],
 )
-def test_a_row_is_retryable_until_its_attempts_are_used_up(
-    attempts: int, *, called: bool, retryable: bool
+def test_a_row_whose_attempts_are_used_up_is_tried_again_slowly(
+    attempts: int, *, charged: bool, slowly: bool
 ) -> None:
-    """Three here; a run that called nothing has not used one."""
+    """Three here; a look that found nothing has not used one. Never given up in silence."""
     old = make_row(Status.SKIPPED, updated_at=EARLIER, attempts=attempts, quality=0.5)
-    row = result(SLOW, planned={"old": old, "input_changed": False}, called=called)
-    assert (row.attempts, row.retryable) == (attempts + called, retryable)
+    row = result(SLOW, planned={"old": old, "input_changed": False}, charged=charged)
+    assert (row.attempts, row.retryable) == (attempts + charged, True)
+    assert row.retry_at == (NOW + SLOW_RETRY if slowly else None)
 
 
-def test_data_that_stays_bad_fails_when_the_attempts_are_used_up() -> None:
-    """While a lower rung may yet make it, it is skipped; then it is a dead letter."""
+@pytest.mark.parametrize(("error", "slowly"), [(BAD, True), (SLOW, False)])
+def test_what_a_new_producer_cannot_make_is_not_asked_for_by_every_run(
+    error: RowError, *, slowly: bool
+) -> None:
+    """Unless circumstances were at fault: then the next run may try."""
+    old = make_row(Status.OK, rung="primary", updated_at=EARLIER, values=("chair",), quality=1.0)
+    planned = {"old": old, "input_changed": False, "reason": Reason.PRODUCER_CHANGED, "ceiling": 1}
+    row = result(error, planned=planned)
+    assert (row.status, row.values) == (Status.OK, ("chair",))
+    assert row.retry_at == (NOW + SLOW_RETRY if slowly else None)
+
+
+def test_bad_data_is_skipped_while_a_lower_rung_may_yet_make_it() -> None:
+    """Only what no rung can make is a dead letter."""
     old = make_row(Status.SKIPPED, updated_at=EARLIER, attempts=2, quality=0.5)
     row = result(BAD, SLOW, planned={"old": old, "input_changed": False})
-    assert (row.status, row.retryable) == (Status.FAILED, False)
+    assert (row.status, row.retryable) == (Status.SKIPPED, True)
+    assert result(BAD, BAD).status is Status.FAILED
 
 
 @pytest.mark.parametrize("input_changed", [False, True])
@@ -354,7 +369,7 @@ def test_whatever_happens_in_whatever_runs_the_row_keeps_its_promises(
     """Plan, climb and merge together, over runs that fail in any way and inputs that change.
 
     Always: one row that keeps the contract; on the same input never a worse rung, fewer attempts
-    or a call after the attempts are used up; on another input the new result; cost only grows.
+    or a quick try after the attempts are used up; on another input the new result; cost only grows.
     """
     row: Row | None = None
     before: str | None = None
@@ -364,7 +379,7 @@ def test_whatever_happens_in_whatever_runs_the_row_keeps_its_promises(
         assert broken_rules(to_table([after], STAGE.schema), ("label",)) == []
         assert from_table(to_table([after], STAGE.schema), 1)[0].status is after.status
         assert same_input(after.key, make_stamp(STAGE).keys.key(work, STAGE.index(after.rung)))
-        assert after.attempts <= STAGE.max_attempts
+        assert after.attempts <= STAGE.max_attempts or after.retry_at is not None
         if row is not None and name == before:
             assert (STAGE.index(after.rung), -after.attempts) <= (
                 STAGE.index(row.rung),
@@ -373,7 +388,7 @@ def test_whatever_happens_in_whatever_runs_the_row_keeps_its_promises(
             assert after.attempts >= row.attempts
         elif row is not None:
             assert after.updated_at == NOW + timedelta(hours=hour)
-            assert after.attempts == 1
+            assert after.attempts in (0, 1)
         assert after.cost_usd >= (row.cost_usd if row else 0.0)
         row, before = after, name
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 from functools import cache
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -92,3 +93,14 @@ def test_the_metrics_beside_the_weights_are_complete(name: str) -> None:
     assert metrics["training_seconds"] > 0
     assert metrics["parameters"] > 100_000
     assert 0 < metrics["category_unseen_pairs"] <= metrics["category_unseen_seeds"] <= 1
+
+
+def test_the_notice_names_each_shipped_vocabulary_and_its_licence() -> None:
+    """It is cut from another work, whose licence must come with it."""
+    root = Path(__file__).parents[2]
+    notice = (root / "NOTICE").read_text()
+    merges = list((root / "pipeline_assets" / "models").rglob(MERGES_FILE))
+    assert len(merges) == len(NAMES)
+    assert all(str(path.relative_to(root)) in notice for path in merges)
+    assert "open_clip is under the MIT License" in notice
+    assert "Copyright (c) 2012-2021 Gabriel Ilharco" in notice

@@ -1,10 +1,12 @@
 """Fetch, from a real server with a real shop's faults."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
 from pipeline_assets.adapters.blobs import BlobRef, Copy
+from pipeline_assets.core.rows import Work
 from pipeline_assets.stages import fetch
 from pipeline_assets_tests.conftest import HOUR_START, FickleShop, Goods, Platform, called
 
@@ -145,3 +147,19 @@ def test_another_scheme_is_a_failed_row_that_names_it(platform: Platform, goods:
     assert rows["a/image"]["status"] == "failed"
     assert "ftp://shop.example/x.jpg" in str(rows["a/image"]["error"])
     assert rows["a/document"]["status"] == "ok"
+
+
+def test_an_interrupted_fetch_leaves_no_file(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a pack nor the beginning of one."""
+
+    def interrupted(_urls: Sequence[str], store: Callable[[bytes], BlobRef]) -> None:
+        store(b"a body")
+        assert list(platform.resources.data.rglob("*.tar.*"))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(platform.resources.fetcher, "fetch_all", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fetch.http(platform.resources, [Work(("a",), {"url": "http://shop.example/a"})])
+    assert not list(platform.resources.data.rglob("*.tar*"))
