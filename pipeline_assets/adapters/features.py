@@ -4,9 +4,11 @@ Classify and embed ask for the same picture's vector and so share one pass; the 
 items or two hours is put through a model once.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
@@ -64,15 +66,10 @@ class Features:
     def pictures(self, load: Mapping[str, Callable[[], "Image"]]) -> dict[str, Vector | RowError]:
         """The vector of each picture, by its sha256, in one forward pass; `load` decodes."""
         model = self.model()
-        answers: dict[str, Vector | RowError] = {}
-        decoded: list[str] = []
-        pixels: list[torch.Tensor] = []
-        for part in _in_parts(model, load):
-            answers.update(part.errors)
-            decoded.extend(part.decoded)
-            pixels.extend(part.pixels)
-        if decoded:
-            answers.update(self._encode_pictures(model, decoded, pixels))
+        batch = _prepared(model, load)
+        answers: dict[str, Vector | RowError] = dict(batch.errors)
+        if batch.decoded:
+            answers.update(self._encode_pictures(model, batch.decoded, batch.pixels))
         return answers
 
     def texts(self, texts: Iterable[str]) -> dict[str, Vector]:
@@ -154,50 +151,58 @@ def _finite(vectors: Mapping[str, Vector]) -> dict[str, Vector]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """A thread's share of a batch: its pictures ready for the model, and its errors."""
+class _Batch:
+    """A batch ready for the model: its pictures in parts, and the errors of those that are not."""
 
     decoded: list[str]
     pixels: "list[torch.Tensor]"
     errors: dict[str, RowError]
 
 
-def _in_parts(model: "Clip", load: "Mapping[str, Callable[[], Image]]") -> "Iterator[_Part]":
-    """Decode and preprocess a batch: Pillow does both outside the interpreter's lock."""
+def _prepared(model: "Clip", load: "Mapping[str, Callable[[], Image]]") -> _Batch:
+    """Decode in threads, which Pillow does outside the interpreter's lock, and preprocess here.
+
+    The threads are a few pictures ahead, and no more: a batch of large pictures would not fit in
+    memory at once.
+    """
+    batch = _Batch([], [], {})
     names = list(load)
-    size = max(1, -(-len(names) // DECODERS))
-    shares = [names[start : start + size] for start in range(0, len(names), size)]
+    chunks = iter(
+        names[start : start + DECODED_AT_ONCE] for start in range(0, len(names), DECODED_AT_ONCE)
+    )
     with ThreadPoolExecutor(DECODERS) as pool:
-        yield from pool.map(
-            lambda share: _part(model, {name: load[name] for name in share}), shares
-        )
+        ahead = deque(pool.submit(_decode, load, chunk) for chunk in islice(chunks, DECODERS))
+        while ahead:
+            images, errors = ahead.popleft().result()
+            ahead.extend(pool.submit(_decode, load, chunk) for chunk in islice(chunks, 1))
+            batch.errors.update(errors)
+            _preprocess(model, images, batch)
+    return batch
 
 
-def _part(model: "Clip", load: "Mapping[str, Callable[[], Image]]") -> _Part:
-    """A few pictures at a time are decoded, and dropped when the model's view of them is made."""
-    part = _Part([], [], {})
-    names = list(load)
-    for start in range(0, len(names), DECODED_AT_ONCE):
-        images: dict[str, Image] = {}
-        for name in names[start : start + DECODED_AT_ONCE]:
-            try:
-                images[name] = load[name]()
-            except Exception as error:  # noqa: BLE001 - one bad picture is one bad row
-                part.errors[name] = classify(error)
-        _preprocess(model, images, part)
-    return part
+def _decode(
+    load: "Mapping[str, Callable[[], Image]]", names: Sequence[str]
+) -> "tuple[dict[str, Image], dict[str, RowError]]":
+    images: dict[str, Image] = {}
+    errors: dict[str, RowError] = {}
+    for name in names:
+        try:
+            images[name] = load[name]()
+        except Exception as error:  # noqa: BLE001 - one bad picture is one bad row
+            errors[name] = classify(error)
+    return images, errors
 
 
-def _preprocess(model: "Clip", images: "dict[str, Image]", part: _Part) -> None:
-    """Add the model's view of pictures to `part`; one that it cannot take is one bad row."""
+def _preprocess(model: "Clip", images: "dict[str, Image]", batch: _Batch) -> None:
+    """Add the model's view of pictures to `batch`; one that it cannot take is one bad row."""
     if not images:
         return
     try:
-        part.pixels.append(model.preprocess(list(images.values())))
-        part.decoded.extend(images)
+        batch.pixels.append(model.preprocess(list(images.values())))
+        batch.decoded.extend(images)
     except Exception as error:  # noqa: BLE001 - one bad picture is one bad row
         if len(images) == 1:
-            part.errors.update(dict.fromkeys(images, classify(error)))
+            batch.errors.update(dict.fromkeys(images, classify(error)))
         else:
             for name, image in images.items():
-                _preprocess(model, {name: image}, part)
+                _preprocess(model, {name: image}, batch)
