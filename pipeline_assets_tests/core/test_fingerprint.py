@@ -137,3 +137,12 @@ def test_keys_are_equal_exactly_where_what_is_read_is_equal(
     keys = [keys_of().key(work, position) for work in works]
     assert (keys[0] == keys[1]) is (texts[0] == texts[1])
     assert same_input(keys[0], keys[1]) is (keys[0] == keys[1])
+
+
+def test_a_condition_that_changes_makes_only_rows_without_a_value_stale() -> None:
+    """A host that is allowed now is asked for; what was fetched is not fetched again."""
+    before = keys_of()
+    after = keys_of(replace(STAGE, conditions=lambda _resources: "shop.example"))
+    different = [before.key(WORK, at) != after.key(WORK, at) for at in range(4)]
+    assert different == [False, False, False, True]
+    assert same_input(before.key(WORK, 3), after.key(WORK, 3))
