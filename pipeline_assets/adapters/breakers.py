@@ -149,26 +149,32 @@ class BreakerPermit:
     name: str
     grant: Grant
 
-    def success(self) -> None:
-        """The call was answered."""
-        self._record(failed=False)
+    def success(self, seconds: float) -> None:
+        """The call was answered after `seconds`."""
+        self._record(failed=False, slow=seconds >= self.rule.slow_call_s)
 
-    def failure(self, error: RowError) -> None:
-        """The call failed for a reason that can pass."""
+    def failure(self, error: RowError, seconds: float) -> None:
+        """The call failed after `seconds`, for a reason that can pass."""
         after = error.retry_after.total_seconds() if error.retry_after is not None else None
-        self._record(failed=True, retry_after_s=after)
+        self._record(failed=True, slow=seconds >= self.rule.slow_call_s, retry_after_s=after)
 
     def release(self) -> None:
         """The call proves nothing: the permit goes back."""
         if self.grant.probe is not None:
             self.store.apply(self.name, lambda state, _now: (release(state, self.grant), None))
 
-    def _record(self, *, failed: bool, retry_after_s: float | None = None) -> None:
+    def _record(self, *, failed: bool, slow: bool, retry_after_s: float | None = None) -> None:
         self.store.apply(
             self.name,
             lambda state, now: (
                 record(
-                    state, self.rule, now, self.grant, failed=failed, retry_after_s=retry_after_s
+                    state,
+                    self.rule,
+                    now,
+                    self.grant,
+                    failed=failed,
+                    slow=slow,
+                    retry_after_s=retry_after_s,
                 ),
                 None,
             ),

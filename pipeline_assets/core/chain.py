@@ -31,11 +31,11 @@ log = logging.getLogger(__name__)
 class Permit(Protocol):
     """Leave to make one call; goes back with what came of it."""
 
-    def success(self) -> None:
-        """The call was answered, whatever it said about single rows."""
+    def success(self, seconds: float) -> None:
+        """The call was answered after `seconds`, whatever it said about single rows."""
 
-    def failure(self, error: RowError) -> None:
-        """The call failed for a reason that can pass."""
+    def failure(self, error: RowError, seconds: float) -> None:
+        """The call failed after `seconds`, for a reason that can pass."""
 
     def release(self) -> None:
         """The call proves nothing about the other side."""
@@ -182,7 +182,7 @@ def _call_rung(
         batch, permits = _permitted(rung, name, queue[:size], env.gate)
         rest = queue[size:]
         if batch:
-            outcomes = _call(stage, rung, batch, env, stats)
+            outcomes, seconds = _call(stage, rung, batch, env, stats)
             if isinstance(outcomes, ResourceExhausted) and len(batch) > 1:
                 _release(permits.values())
                 env.sizes.too_large(name, len(batch))
@@ -190,7 +190,7 @@ def _call_rung(
                 rest = [*batch, *rest]
             else:
                 env.sizes.note(name, len(batch), fitted=not isinstance(outcomes, RowError))
-                _settle(rung, number, batch, outcomes, permits)
+                _settle(rung, number, batch, outcomes, permits, seconds)
                 _count(stats, outcomes, len(batch))
         queue = rest
 
@@ -225,7 +225,8 @@ def _scope(rung: Rung, work: Work) -> str:
 
 def _call(
     stage: Stage, rung: Rung, batch: list[Climb], env: Environment, stats: RungStats
-) -> Sequence[Outcome] | RowError:
+) -> tuple[Sequence[Outcome] | RowError, float]:
+    """The outcomes, or the error of the whole call, and the seconds that it took."""
     started = env.timer()
     try:
         outcomes: Sequence[Outcome] | RowError = rung.call(
@@ -242,7 +243,7 @@ def _call(
     stats.seconds += elapsed
     for each in batch:
         each.seconds += elapsed / len(batch)
-    return outcomes
+    return outcomes, elapsed
 
 
 def _checked(
@@ -289,6 +290,7 @@ def _settle(
     batch: list[Climb],
     outcomes: Sequence[Outcome] | RowError,
     permits: dict[str, Permit],
+    seconds: float,
 ) -> None:
     """Give every row its outcome and every permit its result."""
     each_outcome = [outcomes] * len(batch) if isinstance(outcomes, RowError) else outcomes
@@ -303,7 +305,7 @@ def _settle(
         else:
             _note(each, rung, outcome)
     for scope, permit in permits.items():
-        _report(permit, by_scope[scope])
+        _report(permit, by_scope[scope], seconds)
 
 
 def _count(stats: RungStats, outcomes: Sequence[Outcome] | RowError, rows: int) -> None:
@@ -315,7 +317,7 @@ def _count(stats: RungStats, outcomes: Sequence[Outcome] | RowError, rows: int) 
     )
 
 
-def _report(permit: Permit, outcomes: list[Outcome]) -> None:
+def _report(permit: Permit, outcomes: list[Outcome], seconds: float) -> None:
     """One result per call: it failed if something could pass later and nothing came of it.
 
     Data errors never count: a call that only found bad data was answered.
@@ -325,9 +327,9 @@ def _report(permit: Permit, outcomes: list[Outcome]) -> None:
         return
     transient = next((o for o in outcomes if isinstance(o, RowError) and o.transient), None)
     if transient is not None and not any(isinstance(outcome, Made) for outcome in outcomes):
-        permit.failure(transient)
+        permit.failure(transient, seconds)
     else:
-        permit.success()
+        permit.success(seconds)
 
 
 def _release(permits: Any) -> None:

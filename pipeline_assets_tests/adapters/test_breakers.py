@@ -55,7 +55,7 @@ def refused(gate: BreakerGate, scope: str = "") -> CircuitOpen:
 def fail(gate: BreakerGate, times: int, scope: str = "") -> None:
     """Report failures."""
     for _ in range(times):
-        permitted(gate, scope).failure(FAILURE)
+        permitted(gate, scope).failure(FAILURE, 0.0)
 
 
 def test_enough_failures_open_it_for_every_process(state: State, gate: BreakerGate) -> None:
@@ -69,7 +69,7 @@ def test_enough_failures_open_it_for_every_process(state: State, gate: BreakerGa
 def test_one_failure_too_few_leaves_it_closed(gate: BreakerGate) -> None:
     """The limit is inclusive, and below it calls are made."""
     fail(gate, 2)
-    permitted(gate).success()
+    permitted(gate).success(0.0)
     assert gate.available(RUNG)
 
 
@@ -88,7 +88,7 @@ def test_after_the_wait_probes_close_it(gate: BreakerGate, clock: Clock) -> None
     probes = [permitted(gate), permitted(gate)]
     refused(gate)
     for probe in probes:
-        probe.success()
+        probe.success(0.0)
     assert gate.store.load(RUNG).mode is Mode.CLOSED
 
 
@@ -97,7 +97,7 @@ def test_failing_probes_open_it_for_longer(gate: BreakerGate, clock: Clock) -> N
     fail(gate, 3)
     clock.advance(RULE.wait_s)
     for probe in [permitted(gate), permitted(gate)]:
-        probe.failure(FAILURE)
+        probe.failure(FAILURE, 0.0)
     assert "120 s" in str(refused(gate))
 
 
@@ -117,16 +117,16 @@ def test_the_probe_of_a_holder_that_died_is_granted_again(gate: BreakerGate, clo
     dead = [permitted(gate), permitted(gate)]
     clock.advance(RULE.probe_lease_s)
     alive = permitted(gate)
-    dead[0].failure(FAILURE)
+    dead[0].failure(FAILURE, 0.0)
     assert gate.store.load(RUNG).results == ()
-    alive.success()
+    alive.success(0.0)
     assert gate.store.load(RUNG).results == (False,)
 
 
 def test_retry_after_keeps_it_open_for_longer(gate: BreakerGate) -> None:
     """The other side knows best when to come again."""
     fail(gate, 2)
-    permitted(gate).failure(Overloaded("busy", retry_after=timedelta(minutes=10)))
+    permitted(gate).failure(Overloaded("busy", retry_after=timedelta(minutes=10)), 0.0)
     assert "600 s" in str(refused(gate))
 
 
@@ -135,7 +135,7 @@ def test_a_late_failure_from_before_the_opening_changes_nothing(gate: BreakerGat
     late = permitted(gate)
     fail(gate, 3)
     before = gate.store.load(RUNG)
-    late.failure(FAILURE)
+    late.failure(FAILURE, 0.0)
     assert gate.store.load(RUNG) == before
 
 
@@ -170,7 +170,7 @@ def test_probe_again_half_opens_just_the_open_ones_that_are_named(store: Breaker
         for _ in range(3):
             permit = gate.permit(name, "")
             assert isinstance(permit, BreakerPermit)
-            permit.failure(FAILURE)
+            permit.failure(FAILURE, 0.0)
     store.force("b.gpu", Mode.FORCED_OPEN)
     assert store.probe_again(("a.gpu", "b.gpu", "c.gpu")) == ["a.gpu"]
     modes = {name: state.mode for name, state in store.all().items()}
@@ -186,7 +186,7 @@ def test_racing_threads_open_it_exactly_once(
     gate = store.gate(BreakerRule(failures=20, minimum_calls=20))
     permits = [[permitted(gate) for _ in range(5)] for _ in range(4)]
     threads = [
-        threading.Thread(target=lambda mine=mine: [permit.failure(FAILURE) for permit in mine])
+        threading.Thread(target=lambda mine=mine: [permit.failure(FAILURE, 0.0) for permit in mine])
         for mine in permits
     ]
     for thread in threads:

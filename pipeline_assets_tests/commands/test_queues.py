@@ -62,7 +62,7 @@ def test_breakers_show_mode_failures_and_when_the_next_call_is_due(platform: Pla
     def fail() -> None:
         permit = gate.permit("a.rung", "")
         assert isinstance(permit, BreakerPermit)
-        permit.failure(Overloaded("503"))
+        permit.failure(Overloaded("503"), 0.0)
 
     fail()
     [closed] = breakers(platform.resources)

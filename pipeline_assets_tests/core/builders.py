@@ -151,11 +151,11 @@ class FakePermit:
     name: str
     gate: "FakeGate"
 
-    def success(self) -> None:
+    def success(self, _seconds: float) -> None:
         """Write it down."""
         self.gate.results.append((self.name, "success"))
 
-    def failure(self, error: RowError) -> None:
+    def failure(self, error: RowError, _seconds: float) -> None:
         """Write it down, with the kind of the error."""
         self.gate.results.append((self.name, str(error.kind)))
         self.gate.failures[self.name] += 1

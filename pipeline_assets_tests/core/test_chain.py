@@ -190,10 +190,10 @@ class _Hearing:
     def __init__(self, heard: list[RowError]) -> None:
         self._heard = heard
 
-    def success(self) -> None:
+    def success(self, _seconds: float) -> None:
         raise AssertionError
 
-    def failure(self, error: RowError) -> None:
+    def failure(self, error: RowError, _seconds: float) -> None:
         """Keep it."""
         self._heard.append(error)
 
