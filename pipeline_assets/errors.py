@@ -87,8 +87,20 @@ def _start_of_url(credentials: re.Match[str]) -> str:
     return "://" if credentials["start"] else "//"
 
 
+def _restored(
+    cls: type["PipelineError"], args: tuple[object, ...], attributes: dict[str, object]
+) -> "PipelineError":
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(attributes)
+    return error
+
+
 class PipelineError(Exception):
     """Base of every error that the platform raises on purpose."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Errors cross from workers whole, though their message is made from other arguments."""
+        return _restored, (type(self), self.args, self.__dict__)
 
 
 class SettingsError(PipelineError):
@@ -282,10 +294,9 @@ class ConstraintBroken(EngineError):
 
 
 class WorkerCrash(EngineError):
-    """The row killed its worker, as seen by a live supervisor."""
+    """The row killed its worker again and again, as seen by a live supervisor: a dead letter."""
 
     kind = ErrorKind.WORKER_CRASH
-    transient = True
 
 
 class Internal(EngineError):
@@ -346,6 +357,16 @@ _OUT_OF_MEMORY = re.compile(r"(?i)out of memory|can't allocate memory|CUBLAS_STA
 _NO_DEVICE = re.compile(
     r"(?i)no CUDA GPUs|no NVIDIA driver|device-side assert|CUDA error|NVML|cuda driver"
 )
+_CONTEXT_LOST = re.compile(
+    r"(?i)device-side assert|illegal (?:memory access|instruction|address)|misaligned address"
+    r"|unspecified launch failure|hardware stack error|uncorrectable ECC|launch timed out"
+)
+# As providers and model servers word it. Not "too many tokens": so do some of them throttle.
+_TOKEN_LIMIT = re.compile(
+    r"(?i)context_length_exceeded|maximum context length|exceeds? (?:the )?context limit"
+    r"|(?:prompt|input) is too long|exceeds the maximum number of tokens"
+    r"|must have less than \d+ tokens"
+)
 _BY_ERRNO: Mapping[int | None, type[RowError]] = MappingProxyType(
     {
         errno.ECONNREFUSED: Network,
@@ -368,6 +389,15 @@ def classify(error: BaseException, what: str = "") -> RowError:
     return _kind_of(error)(f"{what + ': ' if what else ''}{_describe(error)}")
 
 
+def is_context_lost(error: BaseException) -> bool:
+    """Whether a CUDA error is sticky: every later call of this process would fail likewise."""
+    return (
+        isinstance(error, RuntimeError)
+        and "CUDA" in str(error)
+        and _CONTEXT_LOST.search(str(error)) is not None
+    )
+
+
 def _describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
@@ -384,8 +414,15 @@ def _kind_of(error: BaseException) -> type[RowError]:
         return Network
     if isinstance(error, OSError) and error.errno in _BY_ERRNO:
         return _BY_ERRNO[error.errno]
-    if isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(str(error)):
+    return _kind_of_words(error)
+
+
+def _kind_of_words(error: BaseException) -> type[RowError]:
+    words = str(error)
+    if isinstance(error, RuntimeError) and _OUT_OF_MEMORY.search(words):
         return ResourceExhausted
-    if isinstance(error, RuntimeError) and _NO_DEVICE.search(str(error)):
+    if isinstance(error, RuntimeError) and _NO_DEVICE.search(words):
         return Unavailable
+    if _TOKEN_LIMIT.search(words):  # of any type: each provider's package has its own
+        return TooLarge
     return Internal

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from pipeline_assets.adapters.accelerator import Accelerator
 from pipeline_assets.adapters.blobs import Blobs
 from pipeline_assets.adapters.breakers import BreakerStore
+from pipeline_assets.adapters.budgets import Budgets
 from pipeline_assets.adapters.cache import ResultCache
 from pipeline_assets.adapters.clip import SHIPPED_MODELS, ClipModel, load_clip
 from pipeline_assets.adapters.copies import Copies
+from pipeline_assets.adapters.decisions import Decisions
 from pipeline_assets.adapters.features import Features
 from pipeline_assets.adapters.files import hash_file
 from pipeline_assets.adapters.http import HttpFetcher
@@ -93,6 +95,15 @@ class Resources:
         return BreakerStore(self.state)
 
     @cached_property
+    def budgets(self) -> Budgets:
+        """The spend caps, the retry tokens and the pause switch."""
+        return Budgets(
+            self.state,
+            daily_usd=self.settings.daily_usd,
+            stage_daily_usd=self.settings.stage_daily_usd,
+        )
+
+    @cached_property
     def leases(self) -> Leases:
         """The leases on asset and hour."""
         return Leases(self.state, self.work / "locks")
@@ -101,6 +112,16 @@ class Resources:
     def copies(self) -> Copies:
         """Where the last good copy of a URL lies."""
         return Copies(self.state)
+
+    @cached_property
+    def decisions(self) -> Decisions:
+        """What people decided about dead letters."""
+        return Decisions(self.state, self.tables, self.work / "locks")
+
+    @cached_property
+    def cache(self) -> ResultCache:
+        """Results kept by key."""
+        return ResultCache(self.state, self.settings.cache_max_bytes)
 
     @cached_property
     def accelerator(self) -> Accelerator:
@@ -124,7 +145,7 @@ class Resources:
         return Features(
             model=lambda: load_model(name, self.accelerator.device(), PRIMARY),
             producer=self._producer(name, PRIMARY),
-            cache=ResultCache(self.state),
+            cache=self.cache,
             run=self.accelerator.run,
         )
 
@@ -135,7 +156,7 @@ class Resources:
         return Features(
             model=lambda: load_model(name, "cpu", FALLBACK),
             producer=self._producer(name, FALLBACK),
-            cache=ResultCache(self.state),
+            cache=self.cache,
         )
 
     @cached_property

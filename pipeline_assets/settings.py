@@ -4,8 +4,10 @@ One frozen object, validated when it is built; each error names the field, the v
 allowed. Nothing else in the package reads the environment.
 """
 
+import math
 import os
 import tomllib
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +28,7 @@ from pipeline_assets.sample.drawing import SAMPLE_LABELS
 ENV_PREFIX = "PIPELINE_"
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
+StageAmounts = Annotated[Mapping[str, float], NoDecode]
 
 
 class Settings(BaseSettings):
@@ -54,12 +57,34 @@ class Settings(BaseSettings):
         (), description="private hosts, host:port pairs or networks that may be fetched"
     )
     engine: Literal["local"] = "local"
+    workers: int | None = Field(
+        None,
+        ge=0,
+        le=256,
+        description="worker processes; 0: none, all work is done in the process of the run; "
+        "unset: one for each core",
+    )
+    stages: CommaList = Field(
+        (), description="modules with a STAGE of one's own each, comma-separated"
+    )
 
     fetch_concurrency: int = Field(32, ge=1, le=1024)
     fetch_timeout_s: float = Field(20.0, gt=0, le=3600, description="per resource, in all")
     fetch_max_bytes: int = Field(50_000_000, ge=1, description="per resource")
     max_pixels: int = Field(50_000_000, ge=1, description="per picture, before decoding")
+    cache_max_bytes: int = Field(
+        1_000_000_000, ge=0, description="of results kept by key, the oldest go first; 0: none"
+    )
     quality_threshold: float = Field(0.8, ge=0, le=1)
+    daily_usd: float | None = Field(
+        None,
+        ge=0,
+        allow_inf_nan=False,
+        description="what all stages together may spend in a UTC day; unset: no cap",
+    )
+    stage_daily_usd: StageAmounts = Field(
+        {}, description="what single stages may: image_labels=5,embeddings=2.5"
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -73,7 +98,7 @@ class Settings(BaseSettings):
         """Arguments first, then the environment, then `pipeline.toml`."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
-    @field_validator("labels", "fetch_allow", mode="before")
+    @field_validator("labels", "fetch_allow", "stages", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -95,6 +120,15 @@ class Settings(BaseSettings):
                 parse_allow(entry)
         except SettingsError as error:
             raise ValueError(f"{error.value!r}: {error.allowed}") from None
+        return value
+
+    @field_validator("stage_daily_usd", mode="before")
+    @classmethod
+    def _stage_amounts(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = _pairs(value)
+        if isinstance(value, Mapping):
+            return {stage: _amount(stage, usd) for stage, usd in value.items()}
         return value
 
     @field_validator("start")
@@ -125,6 +159,29 @@ class Settings(BaseSettings):
     def database_url(self) -> str:
         """The SQLAlchemy URL of the state database."""
         return self.state_url or f"sqlite:///{(self.data / 'state.db').absolute()}"
+
+
+def _pairs(text: str) -> dict[str, str]:
+    """`a=1,b=2` as a mapping."""
+    pairs: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        stage, equals, amount = (piece.strip() for piece in part.partition("="))
+        if not stage or not equals:
+            raise ValueError(f"{part!r}: STAGE=USD pairs, comma-separated")
+        if stage in pairs:
+            raise ValueError(f"{part!r}: {stage} has an amount already")
+        pairs[stage] = amount
+    return pairs
+
+
+def _amount(stage: object, usd: object) -> float:
+    try:
+        amount = float(str(usd))
+    except ValueError:
+        amount = math.nan
+    if not 0 <= amount < math.inf:
+        raise ValueError(f"{stage}={usd}: an amount of 0 USD or more")
+    return amount
 
 
 def unknown_variables() -> list[str]:

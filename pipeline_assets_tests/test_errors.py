@@ -54,7 +54,7 @@ TRANSIENT = {
     "unavailable",
 }
 OURS = {"circuit_open", "budget", "upstream", "constraint", "worker_crash", "internal"}
-WAITS_FOR_A_CHANGE = {"upstream", "constraint"}
+WAITS_FOR_A_CHANGE = {"upstream", "constraint", "worker_crash"}
 
 
 def leaves(base: type[RowError]) -> Iterator[type[RowError]]:
@@ -164,6 +164,16 @@ class LibraryError(Exception):
         (socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution"), Network),
         (UnidentifiedImageError("cannot identify image file"), InvalidInput),
         (Image.DecompressionBombError("exceeds limit"), TooLarge),
+        (LibraryError("This model's maximum context length is 8192 tokens"), TooLarge),
+        (LibraryError("400 {'error': {'code': 'context_length_exceeded'}}"), TooLarge),
+        (LibraryError("prompt is too long: 209353 tokens > 199999 maximum"), TooLarge),
+        (LibraryError("input length and `max_tokens` exceed context limit: 9 > 8"), TooLarge),
+        (LibraryError("The input token count (9) exceeds the maximum number of tokens"), TooLarge),
+        (LibraryError("inputs must have less than 512 tokens. Given: 600"), TooLarge),
+        (LibraryError("ValidationException: Input is too long for requested model."), TooLarge),
+        (TimeoutError("maximum context length"), Timeout),  # the type comes first
+        (LibraryError("Too many tokens, please wait before trying again."), Internal),
+        (LibraryError("Rate limit reached: tokens per min: Limit 30000"), Internal),
         (ValueError("out of memory"), Internal),  # the words alone prove nothing
         (RuntimeError("shape mismatch"), Internal),
         (OSError(errno.ENOENT, "No such file"), Internal),

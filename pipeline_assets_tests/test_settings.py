@@ -54,6 +54,15 @@ def test_nothing_has_to_be_set() -> None:
         ("fetch_timeout_s", "0.5", 0.5),
         ("quality_threshold", "0", 0.0),
         ("quality_threshold", "1", 1.0),
+        ("daily_usd", "12.5", 12.5),
+        ("daily_usd", "0", 0.0),  # zero means zero
+        ("stage_daily_usd", "", {}),
+        (
+            "stage_daily_usd",
+            "image_labels=5,embeddings=2.5",
+            {"image_labels": 5, "embeddings": 2.5},
+        ),
+        ("stage_daily_usd", " image_labels = 0 ,, ", {"image_labels": 0.0}),
     ],
 )
 def test_every_field_is_read_from_the_environment(
@@ -96,9 +105,23 @@ def test_a_time_with_an_offset_is_kept_in_utc() -> None:
         ("fetch_timeout_s", "nan", "less than or equal to 3600"),
         ("fetch_max_bytes", "0", "greater than or equal to 1"),
         ("max_pixels", "-1", "greater than or equal to 1"),
+        ("cache_max_bytes", "-1", "greater than or equal to 0"),
         ("quality_threshold", "-0.1", "greater than or equal to 0"),
         ("quality_threshold", "1.1", "less than or equal to 1"),
         ("quality_threshold", "high", "number"),
+        ("daily_usd", "-0.01", "greater than or equal to 0"),
+        ("daily_usd", "nan", "finite number"),
+        ("daily_usd", "inf", "finite number"),
+        ("daily_usd", "", "number"),
+        ("stage_daily_usd", "image_labels", "'image_labels': STAGE=USD pairs"),
+        ("stage_daily_usd", "a=1,=5", "'=5': STAGE=USD pairs"),
+        ("stage_daily_usd", "a=1,b=-2", "b=-2: an amount of 0 USD or more"),
+        ("stage_daily_usd", "a=nan", "a=nan: an amount"),
+        ("stage_daily_usd", "a=inf", "a=inf: an amount"),
+        ("stage_daily_usd", "a=", "a=: an amount"),
+        ("stage_daily_usd", "a=1=2", "a=1=2: an amount"),
+        ("stage_daily_usd", "a=five", "a=five: an amount"),
+        ("stage_daily_usd", "a=1,a=2", "'a=2': a has an amount already"),
         ("data", "s3://bucket/data", "a folder"),
     ],
 )
@@ -166,9 +189,23 @@ def test_a_list_in_the_file_may_be_a_list(labels: str) -> None:
     assert load_settings().labels == ("chair", "table")
 
 
+@pytest.mark.parametrize("caps", ['"a=1, b=2.5"', "{a = 1, b = 2.5}"])
+def test_amounts_in_the_file_may_be_a_table(caps: str) -> None:
+    """Or text, as in the environment."""
+    toml(f"stage_daily_usd = {caps}\n")
+    assert load_settings().stage_daily_usd == {"a": 1.0, "b": 2.5}
+
+
+def test_nothing_is_capped_until_it_is_asked_for() -> None:
+    """No cap is not a cap of 0."""
+    assert (load_settings().daily_usd, load_settings().stage_daily_usd) == (None, {})
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("stage_daily_usd = {a = -1}\n", "PIPELINE_STAGE_DAILY_USD=.*a=-1: an amount"),
+        ("stage_daily_usd = 5\n", "PIPELINE_STAGE_DAILY_USD='5'.*valid dictionary"),
         ("labels = 3\n", "PIPELINE_LABELS=.*valid tuple"),
         ('labels = ["chair", 3]\n', "PIPELINE_LABELS.*valid string"),
         ('colour = "red"\n', "PIPELINE_COLOUR='red'.*not permitted"),

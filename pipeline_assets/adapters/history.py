@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline_assets.adapters.tables import PART, Tables, TableWriter, check_version
-from pipeline_assets.core.chain import RungStats
+from pipeline_assets.core.climb import RungStats
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
 
 NAME = "rung_calls"

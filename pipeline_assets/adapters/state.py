@@ -1,8 +1,9 @@
 """The state database: what several processes must agree on, on one clock.
 
-Breakers, leases, the accelerator's injected fault and health memory, results kept by key, and
-where earlier copies of a URL lie. SQLite serves one host, PostgreSQL many. Everything but breaker
-memory and people's decisions can be lost without losing a row: the tables carry all that matters.
+Breakers, leases, budgets and pauses, the accelerator's injected fault and health memory, results
+kept by key, and where earlier copies of a URL lie. SQLite serves one host, PostgreSQL many.
+Everything but breaker memory, what today has cost and people's decisions can be lost without
+losing a row: the tables carry all that matters.
 """
 
 import time
@@ -31,6 +32,17 @@ breakers = sa.Table(
     sa.Column("state", sa.JSON, nullable=False),
     sa.Column("updated_at", sa.Double, nullable=False),
 )
+breaker_events = sa.Table(
+    "breaker_events",
+    metadata,
+    # A generation begins with one transition: the key keeps a second one out.
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("generation", sa.BigInteger, primary_key=True),
+    sa.Column("at", sa.Double, nullable=False, index=True),
+    sa.Column("from_mode", sa.String, nullable=False),
+    sa.Column("to_mode", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+)
 leases = sa.Table(
     "leases",
     metadata,
@@ -56,6 +68,40 @@ copies = sa.Table(
     sa.Column("sha256", sa.String, nullable=False),
     sa.Column("content_type", sa.String),
     sa.Column("fetched_at", sa.Double, nullable=False),
+)
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("hour", sa.String, primary_key=True),
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("item_id", sa.String, primary_key=True),
+    sa.Column("role", sa.String, primary_key=True),  # "" where the stage has none
+    sa.Column("verdict", sa.String, nullable=False),
+    sa.Column("why", sa.String, nullable=False),
+    sa.Column("made_at", sa.Double, nullable=False),
+    sa.Column("input", sa.String, nullable=False),
+    sa.Column("seen", sa.Double, nullable=False),
+)
+spending = sa.Table(
+    "spending",
+    metadata,
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("usd", sa.Double, nullable=False),
+)
+retry_buckets = sa.Table(
+    "retry_buckets",
+    metadata,
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("credit", sa.BigInteger, nullable=False),
+)
+pauses = sa.Table(
+    "pauses",
+    metadata,
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("who", sa.String, nullable=False),
+    sa.Column("why", sa.String, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
 )
 
 SQLITE_BUSY_TIMEOUT_S = 30.0

@@ -1,6 +1,5 @@
 """Merging a new result into what the table holds: never worse, idempotent, order-free."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from pipeline_assets.core.rows import Row
@@ -21,10 +20,10 @@ def merge(stage: Stage, old: Row | None, new: Row, *, input_changed: bool) -> Ro
         return new
     cost = max(old.cost_usd, new.cost_usd)
     if input_changed:
-        return replace(new, cost_usd=cost)
+        return new._replace(cost_usd=cost)
     # What stands wins a tie: it may have learned since, and the same result again adds nothing.
     better, other = (new, old) if _order(stage, new) < _order(stage, old) else (old, new)
-    kept = replace(better, attempts=max(old.attempts, new.attempts), cost_usd=cost)
+    kept = better._replace(attempts=max(old.attempts, new.attempts), cost_usd=cost)
     return _with_latest_error(kept, other)
 
 
@@ -52,9 +51,8 @@ def _with_latest_error(kept: Row, other: Row) -> Row:
     if not later:
         return kept
     if not (explains and other.error_kind is not None):
-        return replace(kept, retry_at=other.retry_at)
-    return replace(
-        kept,
+        return kept._replace(retry_at=other.retry_at)
+    return kept._replace(
         error_kind=other.error_kind,
         error=other.error,
         retryable=other.retryable,

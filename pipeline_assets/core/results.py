@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pipeline_assets.core.chain import Climb
+from pipeline_assets.core.climb import Climb
 from pipeline_assets.core.fingerprint import Keys
 from pipeline_assets.core.merge import merge
 from pipeline_assets.core.plan import Planned, Reason
@@ -18,6 +18,7 @@ from pipeline_assets.errors import (
     Internal,
     RowError,
     UpstreamMissing,
+    WorkerCrash,
 )
 
 SLOW_RETRY = timedelta(days=1)
@@ -55,47 +56,90 @@ def worked(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
     """The row that the table holds after a climb: the new result merged with what stood."""
     planned = climb.planned
     row = _row(stage, climb, stamp)
-    return merge(stage, planned.old, row, input_changed=planned.input_changed)
+    merged = merge(stage, planned.old, row, input_changed=planned.input_changed)
+    at = stage.index(merged.rung)
+    if merged.rung == row.rung or at == len(stage.rungs):
+        return merged
+    # An older, better row may not go with what upstream has become: then the new one does.
+    broken = stage.disagreement(stage.rungs[at], merged.values, planned.work)
+    return merged if broken is None else row
 
 
 def decisive(errors: Sequence[RowError]) -> RowError | None:
     """The error that the row shows: a bug wins, then the best rung that could have made it."""
+    if not errors:
+        return None
     bug = next((error for error in errors if isinstance(error, Internal)), None)
     own = next((error for error in errors if not isinstance(error, UpstreamMissing)), None)
-    return bug or own or next(iter(errors), None)
+    return bug or own or errors[0]
 
 
 def _row(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
-    old, input_changed = climb.planned.old, climb.planned.input_changed
-    anew = input_changed or climb.planned.reason is Reason.PRODUCER_CHANGED
-    attempts = (0 if old is None or anew else old.attempts) + climb.charged
-    error = decisive(climb.errors)
-    position = climb.rung if climb.rung is not None else len(stage.rungs)
-    retryable = any(each.transient for each in climb.errors)
-    status = _status(stage, climb, error, retryable=retryable)
-    upstream_only = bool(climb.errors) and all(
-        isinstance(each, UpstreamMissing) for each in climb.errors
-    )
-    made = climb.made or Made(stage.empty_values())
+    """The row of a climb by itself. It counts on from the old row's attempts and cost."""
+    planned, errors = climb.planned, climb.errors
+    old, made, at = planned.old, climb.made, climb.rung
+    anew = planned.input_changed or planned.reason is Reason.PRODUCER_CHANGED
+    attempts = (0 if old is None or anew else old.attempts) + climb.tries
+    cost_usd = (0.0 if old is None else old.cost_usd) + climb.cost_usd
+    duration_ms = climb.seconds * 1000 if climb.called else None
+    error = decisive(errors)
+    retryable = any(each.transient for each in errors)
+    retry_at = _retry_at(climb, stamp, used_up=attempts >= stage.attempts) if errors else None
+    if made is None or at is None:
+        status = _status(stage, error, retryable=retryable)
+        return Row(
+            id=planned.work.id,
+            values=stage.empty_values(),
+            status=status,
+            confidence=0.0 if status is Status.SKIPPED else None,
+            quality=row_factor(
+                status, None, stage.skip_factor, upstream_only=_upstream_only(errors)
+            ),
+            error_kind=error.kind if error else None,
+            error=error.message if error else None,
+            retryable=retryable,
+            retry_at=retry_at,
+            attempts=attempts,
+            cost_usd=cost_usd,
+            key=stamp.keys.key(planned.work, len(stage.rungs)),
+            duration_ms=duration_ms,
+            run_id=stamp.run_id,
+            updated_at=stamp.now,
+        )
+    rung = stage.rungs[at].name
     return Row(
-        id=climb.planned.work.id,
+        id=planned.work.id,
         values=made.values,
-        status=status,
-        rung=stage.rungs[position].name if climb.made else None,
-        fallback_used=stage.rungs[position].name if climb.made and position > 0 else None,
-        confidence=_confidence(climb, status),
-        quality=_quality(stage, climb, status, upstream_only=upstream_only),
+        status=Status.OK,
+        rung=rung,
+        fallback_used=rung if at else None,
+        confidence=made.confidence,
+        quality=_quality(stage, made, at, errors),
         error_kind=error.kind if error else None,
         error=error.message if error else None,
         retryable=retryable,
-        retry_at=_retry_at(climb, stamp, used_up=attempts >= stage.max_attempts),
+        retry_at=retry_at,
         attempts=attempts,
-        cost_usd=(0.0 if old is None else old.cost_usd) + climb.cost_usd,
-        key=stamp.keys.key(climb.planned.work, position),
-        producer=stamp.keys.producers[position] if climb.made else None,
-        duration_ms=climb.seconds * 1000 if climb.called else None,
+        cost_usd=cost_usd,
+        key=stamp.keys.key(planned.work, at),
+        producer=stamp.keys.producers[at],
+        duration_ms=duration_ms,
         run_id=stamp.run_id,
         updated_at=stamp.now,
+    )
+
+
+def _upstream_only(errors: Sequence[RowError]) -> bool:
+    """Whether upstream alone forced the loss: then it was charged there."""
+    return bool(errors) and all(isinstance(each, UpstreamMissing) for each in errors)
+
+
+def _quality(stage: Stage, made: Made, at: int, errors: Sequence[RowError]) -> float | None:
+    if made.quality is not None:
+        return made.quality
+    upstream_only = at > 0 and _upstream_only(errors)
+    return row_factor(
+        Status.OK, stage.rungs[at].factor, stage.skip_factor, upstream_only=upstream_only
     )
 
 
@@ -113,28 +157,7 @@ def _retry_at(climb: Climb, stamp: Stamp, *, used_up: bool) -> datetime | None:
     return stamp.now + max(waits) if waits else None
 
 
-def _status(stage: Stage, climb: Climb, error: RowError | None, *, retryable: bool) -> Status:
-    if climb.made is not None:
-        return Status.OK
-    if stage.strict or (isinstance(error, DataError) and not retryable):
-        return Status.FAILED
-    return Status.SKIPPED
-
-
-def _confidence(climb: Climb, status: Status) -> float | None:
-    if climb.made is not None:
-        return climb.made.confidence
-    return 0.0 if status is Status.SKIPPED else None
-
-
-def _quality(stage: Stage, climb: Climb, status: Status, *, upstream_only: bool) -> float | None:
-    if climb.made is None or climb.rung is None:
-        return row_factor(status, None, stage.skip_factor, upstream_only=upstream_only)
-    if climb.made.quality is not None:
-        return climb.made.quality
-    return row_factor(
-        status,
-        stage.rungs[climb.rung].factor,
-        stage.skip_factor,
-        upstream_only=climb.rung > 0 and upstream_only,
-    )
+def _status(stage: Stage, error: RowError | None, *, retryable: bool) -> Status:
+    """The status of a row that no rung could make."""
+    terminal = isinstance(error, DataError | WorkerCrash) and not retryable
+    return Status.FAILED if stage.strict or terminal else Status.SKIPPED

@@ -1,12 +1,15 @@
 """A stage is data: its table, what it reads, an ordered tuple of rungs, factors and limits."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
 
 from pipeline_assets.core.breaker import BreakerRule
+from pipeline_assets.core.budget import Backoff, attempts
 from pipeline_assets.core.contract import ITEM_KEY, RESOURCE_KEY, stage_schema
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.errors import ErrorKind
@@ -28,10 +31,6 @@ def _nothing_missing(_work: Work) -> None:
     return None
 
 
-def _one_scope(_work: Work) -> str:
-    return ""
-
-
 def _no_conditions(_resources: Any) -> str:
     return ""
 
@@ -44,20 +43,19 @@ def _nothing_derived(_fields: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def _no_family(_resources: Any) -> None:
-    return None
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rung:
     """One way of making a stage's value.
 
     `reads` are the upstream fields whose change makes the value stale. `producer` names tool,
     version and parameters. `requires` gives the reason why a row's upstream leaves this rung
-    nothing to work on (then no call is made). `family` is what an `Agreement` compares. `scope`
-    splits the breaker, for example by host. `recall` gives results that are kept from equal
-    work: they need no call, and so no permit. `accelerated` rungs are back when the accelerator is.
-    `cost_usd` is per row.
+    nothing to work on (then no call is made). `family` is what an `Agreement` compares; a rung
+    without one goes with all. `scope` splits the breaker, for example by host. `recall` gives
+    results that are kept from equal work: they need no call, and so no permit. `accelerated` rungs
+    are back when the accelerator is. `backoff` tries what failed in passing again within the run;
+    without it the row falls on at once. `keyed` hands each work its idempotency key, for a provider
+    that bills: an answer lost on the way is then not paid for twice. `cost_usd` is per row and
+    call.
     """
 
     name: str
@@ -66,22 +64,28 @@ class Rung:
     reads: tuple[str, ...]
     producer: Callable[[Any], str]
     requires: Callable[[Work], str | None] = _nothing_missing
-    family: Callable[[Any], str | None] = _no_family
-    scope: Callable[[Work], str] = _one_scope
+    family: Callable[[Any], str] | None = None
+    scope: Callable[[Work], str] | None = None
     recall: Recall | None = None
     falls_through: frozenset[ErrorKind] = FALLS_THROUGH
     accelerated: bool = False
+    backoff: Backoff | None = None
+    keyed: bool = False
     cost_usd: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """The rung's family and the upstream field must be equal where both are given."""
+    """The rung's family and the upstream `field` must be equal where both are given.
+
+    `column` is the stage's own column that tells a row's family.
+    """
 
     field: str
+    column: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # no slots: a few properties are worked out once
 class Stage:
     """A chain and its table.
 
@@ -92,8 +96,9 @@ class Stage:
     anything to do. `per_resource` stages have a row for each (item, role), the others one for each
     item. `conditions` names what may turn a failure into a value without any rung changing (a
     setting that forbade it): rows without a value are planned again when it changes. A `strict`
-    stage never falls back to skip: it fails, and what depends on it stays
-    pending.
+    stage never falls back to skip: it fails, and what depends on it stays pending. `retry_usd` is
+    what all attempts at a row may cost together. `workers` is the most worker processes that share
+    an hour; None means all that there are.
     """
 
     name: str
@@ -111,7 +116,8 @@ class Stage:
     conditions: Callable[[Any], str] = _no_conditions
     strict: bool = False
     micro_batch: int = 256
-    max_attempts: int = 5
+    retry_usd: float = 0.01
+    workers: int | None = None
     breaker: BreakerRule = field(default_factory=BreakerRule)
     group: str = "enrichment"
     kinds: tuple[str, ...] = ("parquet",)
@@ -123,6 +129,9 @@ class Stage:
         for factor in (*(rung.factor for rung in self.rungs), self.skip_factor):
             if not 0 <= factor <= 1:
                 raise ValueError(f"stage {self.name!r}: factor {factor} is outside 0..1")
+        for cost in (self.retry_usd, *(rung.cost_usd for rung in self.rungs)):
+            if not 0 <= cost < math.inf:
+                raise ValueError(f"stage {self.name!r}: {cost} is no amount of USD")
         for rung in self.rungs:
             if not rung.falls_through <= FALLS_THROUGH:
                 never = ", ".join(sorted(rung.falls_through - FALLS_THROUGH))
@@ -140,6 +149,21 @@ class Stage:
     def key_names(self) -> tuple[str, ...]:
         """The names of the key columns."""
         return tuple(key.name for key in self.key_fields)
+
+    @cached_property
+    def required_at(self) -> tuple[int, ...]:
+        """The positions of the value columns that an `ok` row always has."""
+        return tuple(at for at, value in enumerate(self.values) if value.name in self.required)
+
+    @cached_property
+    def _family_at(self) -> int:
+        names = [value.name for value in self.values]
+        return names.index(self.agreement.column) if self.agreement else -1
+
+    @cached_property
+    def attempts(self) -> int:
+        """How often a row is tried in earnest, over all runs; then once a day."""
+        return attempts(self.retry_usd, max(rung.cost_usd for rung in self.rungs))
 
     @property
     def schema(self) -> pa.Schema:
@@ -167,6 +191,15 @@ class Stage:
             if candidate.name == rung:
                 return position
         return len(self.rungs)
+
+    def disagreement(self, rung: Rung, values: Sequence[Any], work: Work) -> str | None:
+        """How a value that `rung` made breaks the agreement with upstream, if it does."""
+        if self.agreement is None or rung.family is None:
+            return None
+        wanted, given = work[self.agreement.field], values[self._family_at]
+        if wanted is None or wanted == given:
+            return None
+        return f"{rung.name} gives {given!r}, but {self.agreement.field} is {wanted!r}"
 
     def empty_values(self) -> tuple[None, ...]:
         """The value columns of a row without a value."""

@@ -159,6 +159,7 @@ STAGE = Stage(
         ),
     ),
     skip_factor=0.5,
+    workers=1,
     carries=PICTURE_CARRIES,
     derive=_derived,
     derives_from=(

@@ -122,7 +122,7 @@ STAGE = Stage(
         ),
     ),
     skip_factor=0.4,
-    agreement=Agreement(LABEL_FAMILY),
+    agreement=Agreement(LABEL_FAMILY, "space"),
     carries=PICTURE_CARRIES,
     derive=_derived,
     derives_from=(
@@ -131,5 +131,5 @@ STAGE = Stage(
         "items.description",
         "extracted_text.text",
     ),
-    max_attempts=10,
+    workers=1,
 )

@@ -108,5 +108,6 @@ STAGE = Stage(
     applies=lambda work: work["url"] is not None,
     conditions=lambda resources: ",".join(sorted(resources.settings.fetch_allow)),
     per_resource=True,
+    workers=1,
     group="ingest",
 )

@@ -7,7 +7,7 @@ that is no longer in the feed stays, since a feed that was cut short must not de
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -195,8 +195,7 @@ def _row(item_id: str, row: FeedRow, run_id: str, now: datetime) -> Row:
     )
     if row.problem is None:
         return made
-    return replace(
-        made,
+    return made._replace(
         status=Status.FAILED,
         rung=None,
         quality=FAILED_FACTOR,

@@ -39,7 +39,7 @@ class CountedRuns:
 def cache(tmp_path: Path) -> Iterator[ResultCache]:
     """An empty cache."""
     state = State(f"sqlite:///{tmp_path / 'state.db'}")
-    yield ResultCache(state)
+    yield ResultCache(state, max_bytes=10_000_000)
     state.close()
 
 

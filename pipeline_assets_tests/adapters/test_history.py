@@ -8,7 +8,7 @@ import pytest
 
 from pipeline_assets.adapters.history import calls_path, hours_with_calls, keep_calls, read_calls
 from pipeline_assets.adapters.tables import Tables
-from pipeline_assets.core.chain import RungStats
+from pipeline_assets.core.climb import RungStats
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.errors import ContractError
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR

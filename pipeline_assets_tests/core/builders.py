@@ -1,22 +1,24 @@
 """Makers of stages, works and rows that say only what a test is about, and fakes for a climb."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pyarrow as pa
 
-from pipeline_assets.core.chain import Climb, Environment, Permit, RungStats, climb
+from pipeline_assets.core.budget import Granted
+from pipeline_assets.core.chain import climb
+from pipeline_assets.core.climb import Climb, Environment, Permit, RungStats
 from pipeline_assets.core.fingerprint import Keys
-from pipeline_assets.core.plan import Planned, Reason, Situation
+from pipeline_assets.core.plan import Decision, Planned, Reason, Situation
 from pipeline_assets.core.results import Stamp
-from pipeline_assets.core.rows import Made, Outcome, Row, Work
+from pipeline_assets.core.rows import Made, Outcome, Row, RowId, Work
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.stage import Rung, RungCall, Stage
 from pipeline_assets.core.status import Status
-from pipeline_assets.errors import CircuitOpen, RowError
+from pipeline_assets.errors import CircuitOpen, OverBudget, RowError
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 LABEL = pa.field("label", pa.string())
@@ -138,10 +140,11 @@ def make_situation(
     now: datetime = NOW,
     available: Iterable[bool] | None = None,
     force: bool = False,
+    decisions: Mapping[RowId, Decision] | None = None,
 ) -> Situation:
     """A situation in which, unless told otherwise, every rung is available."""
     up = [True] * len(stage.rungs) if available is None else list(available)
-    return Situation(Keys.of(stage, None), now, up, force)
+    return Situation(Keys.of(stage, None), now, up, force, decisions or {})
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,16 +188,69 @@ class FakeGate:
         return FakePermit(name, self)
 
 
-def ticking(step: float = 1.0) -> Callable[[], float]:
-    """A timer that goes on by `step` seconds each time it is read."""
-    at = 0.0
+@dataclass(slots=True)
+class FakeBudget:
+    """So much money for rows of any price, and so many retries (None: no end of either)."""
 
-    def read() -> float:
-        nonlocal at
-        at += step
-        return at
+    rows: int | None = None
+    tokens: int | None = None
+    spent: list[tuple[float, int]] = field(default_factory=list)
+    earned: int = 0
 
-    return read
+    def spend(self, cost_usd: float, rows: int) -> Granted:
+        """As many rows as are left."""
+        granted = rows if self.rows is None else min(rows, self.rows)
+        if self.rows is not None:
+            self.rows -= granted
+        self.spent.append((cost_usd, granted))
+        return Granted(granted, OverBudget("no money left") if granted < rows else None)
+
+    def give_back(self, cost_usd: float, rows: int) -> None:
+        """Write it down."""
+        self.spent.append((cost_usd, -rows))
+
+    def retries(self, rows: int) -> int:
+        """As many as are left."""
+        granted = rows if self.tokens is None else min(rows, self.tokens)
+        if self.tokens is not None:
+            self.tokens -= granted
+        return granted
+
+    def succeeded(self, rows: int) -> None:
+        """Write it down."""
+        self.earned += rows
+
+    def paused(self) -> str | None:
+        """Never."""
+        return None
+
+
+@dataclass(slots=True)
+class FakeWatch:
+    """Writes down what is called; nobody could replace this process."""
+
+    calls: list[tuple[str, int]] = field(default_factory=list)
+    lost: list[Exception] = field(default_factory=list)
+
+    def calling(self, rung: str, rows: Sequence[RowId]) -> None:
+        """Write it down."""
+        self.calls.append((rung, len(rows)))
+
+    def context_lost(self, error: Exception) -> None:
+        """Write it down."""
+        self.lost.append(error)
+
+
+@dataclass(slots=True)
+class Stopwatch:
+    """A timer that goes on by a second each time it is read."""
+
+    at: float = 0.0
+
+    def __call__(self) -> float:
+        """The time."""
+        self.at += 1.0
+        return self.at
 
 
 @dataclass(slots=True)
@@ -205,6 +261,9 @@ class Climbed:
     gate: FakeGate
     stats: dict[str, RungStats]
     sizes: BatchSizes
+    budget: FakeBudget
+    watch: FakeWatch
+    slept: list[float]
 
     @property
     def rungs(self) -> list[int | None]:
@@ -222,14 +281,35 @@ def climb_with(
     works: Iterable[Work],
     gate: FakeGate | None = None,
     sizes: BatchSizes | None = None,
+    budget: FakeBudget | None = None,
     **planned_as: Any,
 ) -> Climbed:
-    """Take works through the chain of `stage`, planned for every rung or as told."""
-    gate, sizes = gate or FakeGate(), sizes or BatchSizes()
+    """Take works through the chain of `stage`, planned for every rung or as told.
+
+    The jitter is always the most that it may be, and a wait takes no time but the timer's.
+    """
+    gate, sizes, budget = gate or FakeGate(), sizes or BatchSizes(), budget or FakeBudget()
     stats: dict[str, RungStats] = {}
-    env = Environment(None, gate, sizes, ticking())
+    clock, watch, slept = Stopwatch(), FakeWatch(), list[float]()
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        clock.at += seconds
+
+    env = Environment(
+        resources=None,
+        keys=Keys.of(stage, None),
+        gate=gate,
+        budget=budget,
+        sizes=sizes,
+        watch=watch,
+        timer=clock,
+        sleep=sleep,
+        draw=lambda _low, high: high,
+    )
     planned = [make_planned(work, stage, **planned_as) for work in works]
-    return Climbed(climb(stage, planned, env, stats), gate, stats, sizes)
+    climbs = climb(stage, planned, env, stats)
+    return Climbed(climbs, gate, stats, sizes, budget, watch, slept)
 
 
 def many(count: int) -> list[Work]:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.core.chain import Climb, RungStats
+from pipeline_assets.core.climb import Climb, RungStats
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.stage import FALLS_THROUGH, Agreement, RungCall, Stage
@@ -409,15 +409,26 @@ def test_a_rung_that_would_not_agree_is_refused_without_a_call(
     family: str | None, label_family: str | None, *, refused: bool
 ) -> None:
     """Equal where both are given."""
-    primary = Recorder(makes())
+    primary = Recorder(makes(family or "hash"))
     stage = make_stage(
-        make_rung("primary", primary, family=lambda _resources: family),
-        agreement=Agreement("labels.family"),
+        make_rung("primary", primary, family=(lambda _resources: family) if family else None),
+        agreement=Agreement("labels.family", "label"),
     )
     climbed = climb_with(stage, [make_work(labels_family=label_family)])
     assert climbed.kinds == [["constraint"] if refused else []]
     assert len(primary.calls) == (0 if refused else 1)
     assert climbed.gate.granted == ([] if refused else ["labels.primary"])
+
+
+def test_a_value_that_is_of_another_family_than_the_rung_said_is_refused_too() -> None:
+    """Declared is not made: the pair that breaks the rule never reaches the table."""
+    stage = make_stage(
+        make_rung("primary", makes("small"), family=lambda _resources: "large"),
+        make_rung("fallback", makes("hash"), factor=0.9),
+        agreement=Agreement("labels.family", "label"),
+    )
+    climbed = climb_with(stage, [make_work(labels_family="large")])
+    assert (climbed.rungs, climbed.kinds) == ([1], [["constraint"]])
 
 
 def test_a_kept_result_needs_no_call_and_no_permit() -> None:

@@ -1,6 +1,5 @@
 """Merging a new result into what the table holds: never worse, idempotent, order-free."""
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -64,8 +63,8 @@ def test_on_the_same_input_the_better_value_stays(better: int, worse: int) -> No
     if better >= worse:
         return
     for late, early in ((LATER, NOW), (NOW, LATER)):
-        good = replace(BEST_FIRST[better], updated_at=late)
-        bad = replace(BEST_FIRST[worse], updated_at=early)
+        good = BEST_FIRST[better]._replace(updated_at=late)
+        bad = BEST_FIRST[worse]._replace(updated_at=early)
         for old, new in ((good, bad), (bad, good)):
             kept = merge(STAGE, old, new, input_changed=False)
             assert (kept.status, kept.rung, kept.values) == (good.status, good.rung, good.values)
@@ -74,9 +73,9 @@ def test_on_the_same_input_the_better_value_stays(better: int, worse: int) -> No
 @pytest.mark.parametrize("new", [FALLBACK, SKIPPED, FAILED, PENDING])
 def test_a_changed_input_always_replaces_even_by_worse(new: Row) -> None:
     """Attempts begin again; what was spent was spent."""
-    old = replace(PRIMARY, attempts=4, cost_usd=2.0)
-    kept = merge(STAGE, old, replace(new, attempts=1), input_changed=True)
-    assert kept == replace(new, attempts=1, cost_usd=2.0)
+    old = PRIMARY._replace(attempts=4, cost_usd=2.0)
+    kept = merge(STAGE, old, new._replace(attempts=1), input_changed=True)
+    assert kept == new._replace(attempts=1, cost_usd=2.0)
 
 
 def test_of_two_results_of_the_same_rung_the_later_is_kept() -> None:
@@ -91,7 +90,7 @@ def test_a_failed_upgrade_leaves_the_value_and_its_latest_reason() -> None:
     """The fallback stands; why the primary fails, and when to ask again, is today's answer."""
     new = without(Status.SKIPPED, **NETWORK, updated_at=LATER, attempts=2, cost_usd=0.5)
     kept = merge(STAGE, FALLBACK, new, input_changed=False)
-    assert kept == replace(FALLBACK, **NETWORK, attempts=2, cost_usd=0.5)
+    assert kept == FALLBACK._replace(**NETWORK, attempts=2, cost_usd=0.5)
 
 
 def test_attempts_that_are_used_up_are_known_to_the_kept_row() -> None:
@@ -110,7 +109,7 @@ def test_a_primary_value_needs_no_reason() -> None:
     """A later failure (of a forced run) is not written onto a perfect row."""
     new = without(Status.SKIPPED, **NETWORK, updated_at=LATER)
     kept = merge(STAGE, PRIMARY, new, input_changed=False)
-    assert kept == replace(PRIMARY, retry_at=new.retry_at)
+    assert kept == PRIMARY._replace(retry_at=new.retry_at)
 
 
 def test_a_value_of_a_rung_that_the_stage_no_longer_has_beats_no_value() -> None:
@@ -180,7 +179,7 @@ def test_replacing_by_the_same_result_again_changes_nothing(
 def test_the_order_of_two_results_of_different_times_does_not_matter(one: Row, two: Row) -> None:
     """On the same input, both orders leave the same row."""
     if one.updated_at == two.updated_at:
-        two = replace(two, updated_at=LATER)
+        two = two._replace(updated_at=LATER)
     assert merge(STAGE, one, two, input_changed=False) == merge(
         STAGE, two, one, input_changed=False
     )

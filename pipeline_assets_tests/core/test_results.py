@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.core.chain import Climb
+from pipeline_assets.core.climb import Climb
 from pipeline_assets.core.contract import broken_rules
 from pipeline_assets.core.fingerprint import same_input
 from pipeline_assets.core.plan import Planned, Reason, Standing, plan_row
@@ -33,6 +33,7 @@ from pipeline_assets.errors import (
     RowError,
     Timeout,
     UpstreamMissing,
+    WorkerCrash,
 )
 from pipeline_assets_tests.core.builders import (
     NOW,
@@ -49,11 +50,11 @@ from pipeline_assets_tests.core.builders import (
 
 RUNGS = ("primary", "fallback", "rules")
 STAGE = make_stage(
-    make_rung("primary"),
+    make_rung("primary", cost_usd=1.0),
     make_rung("fallback", factor=0.9),
     make_rung("rules", factor=0.7),
     skip_factor=0.5,
-    max_attempts=3,
+    retry_usd=3.0,
 )
 STRICT = replace(STAGE, strict=True)
 CHAIR = Made(("chair",))
@@ -76,7 +77,7 @@ def result(
             "rung": rung,
             "errors": list(errors),
             "called": True,
-            "charged": True,
+            "tries": 1,
             "cost_usd": 0.25,
             "seconds": 2.0,
             **climbed,
@@ -198,7 +199,7 @@ def test_a_row_whose_attempts_are_used_up_is_tried_again_slowly(
 ) -> None:
     """Three here; a look that found nothing has not used one. Never given up in silence."""
     old = make_row(Status.SKIPPED, updated_at=EARLIER, attempts=attempts, quality=0.5)
-    row = result(SLOW, planned={"old": old, "input_changed": False}, charged=charged)
+    row = result(SLOW, planned={"old": old, "input_changed": False}, tries=int(charged))
     assert (row.attempts, row.retryable) == (attempts + charged, True)
     assert row.retry_at == (NOW + SLOW_RETRY if slowly else None)
 
@@ -299,7 +300,7 @@ def test_the_row_is_stamped() -> None:
 
 def test_a_failed_upgrade_keeps_the_value() -> None:
     """The result of a climb is merged with what stood."""
-    old = replace(result(SLOW, rung=1), updated_at=EARLIER)
+    old = result(SLOW, rung=1)._replace(updated_at=EARLIER)
     row = result(Overloaded("503"), planned={"old": old, "input_changed": False, "ceiling": 1})
     assert (row.status, row.rung, row.values) == (Status.OK, "fallback", ("chair",))
     assert (row.error_kind, row.attempts, row.cost_usd) == ("overloaded", 2, 0.5)
@@ -347,7 +348,7 @@ def one_run(old: Row | None, work: Work, kinds: tuple[ErrorKind | None, ...], ho
     stage = replace(
         STAGE,
         rungs=tuple(
-            replace(rung, call=answers({}, outcome), cost_usd=0.5)
+            replace(rung, call=answers({}, outcome), cost_usd=1.0)
             for rung, outcome in zip(STAGE.rungs, outcomes, strict=True)
         ),
     )
@@ -379,7 +380,8 @@ def test_whatever_happens_in_whatever_runs_the_row_keeps_its_promises(
         assert broken_rules(to_table([after], STAGE.schema), ("label",)) == []
         assert from_table(to_table([after], STAGE.schema), 1)[0].status is after.status
         assert same_input(after.key, make_stamp(STAGE).keys.key(work, STAGE.index(after.rung)))
-        assert after.attempts <= STAGE.max_attempts or after.retry_at is not None
+        used_up = after.retryable and after.attempts > STAGE.attempts
+        assert not used_up or after.retry_at is not None
         if row is not None and name == before:
             assert (STAGE.index(after.rung), -after.attempts) <= (
                 STAGE.index(row.rung),
@@ -395,8 +397,9 @@ def test_whatever_happens_in_whatever_runs_the_row_keeps_its_promises(
 
 @given(st.lists(st.sampled_from(KINDS), min_size=1, max_size=3))
 def test_only_data_errors_alone_make_a_row_fail(kinds: list[ErrorKind]) -> None:
-    """Where the shown error is about the data and nothing can pass; all else is skipped."""
+    """Where the shown error is about the data, or the row kills workers, and nothing can pass."""
     errors = [BY_KIND[kind]("as drawn") for kind in kinds]
     shown = decisive(errors)
-    failed = isinstance(shown, DataError) and not any(error.transient for error in errors)
+    terminal = isinstance(shown, DataError | WorkerCrash)
+    failed = terminal and not any(error.transient for error in errors)
     assert result(*errors).status is (Status.FAILED if failed else Status.SKIPPED)

@@ -119,7 +119,7 @@ def test_a_plain_rung_asks_for_nothing() -> None:
     """Nothing missing, one breaker, no family, nothing kept; a stage applies to every row."""
     stage, work = make_stage(), make_work()
     rung = stage.rungs[0]
-    assert (rung.requires(work), rung.scope(work), rung.family(None)) == (None, "", None)
+    assert (rung.requires(work), rung.scope, rung.family) == (None, None, None)
     assert rung.recall is None
     assert stage.applies(work)
     assert stage.derive(work.fields) == {}

@@ -1,0 +1,114 @@
+"""What passes between a chain and those who climb it: rows on their way, counts, and the seams.
+
+The seams (breakers, budgets, the process around) are small protocols, so that the chain itself
+neither sleeps, stores nor knows a clock but those given.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pipeline_assets.core.budget import Budget, Draw
+from pipeline_assets.core.fingerprint import Keys
+from pipeline_assets.core.plan import Planned
+from pipeline_assets.core.rows import Made, RowId
+from pipeline_assets.core.sizes import BatchSizes
+from pipeline_assets.errors import CircuitOpen, RowError
+
+
+class Permit(Protocol):
+    """Leave to make one call; goes back with what came of it."""
+
+    def success(self, seconds: float) -> None:
+        """The call was answered after `seconds`, whatever it said about single rows."""
+
+    def failure(self, error: RowError, seconds: float) -> None:
+        """The call failed after `seconds`, for a reason that can pass."""
+
+    def release(self) -> None:
+        """The call proves nothing about the other side."""
+
+
+class Gate(Protocol):
+    """Gives permits: the breakers, behind one small face."""
+
+    def permit(self, rung: str, scope: str) -> Permit | CircuitOpen:
+        """A permit for one call of `rung`, or why there is none."""
+
+
+class Watch(Protocol):
+    """The process around a chain: who sees it die, and can replace it."""
+
+    def calling(self, rung: str, rows: Sequence[RowId]) -> None:
+        """A rung is about to be called with these rows; should the process die, it was there."""
+
+    def context_lost(self, error: Exception) -> None:
+        """The process can make no further call. Returns only where nobody could replace it."""
+
+
+@dataclass(slots=True)
+class RungStats:
+    """What came of the calls of one rung."""
+
+    calls: int = 0
+    rows: int = 0
+    made: int = 0
+    recalled: int = 0
+    seconds: float = 0.0
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def add(self, other: "RungStats") -> None:
+        """Count `other` in."""
+        self.calls += other.calls
+        self.rows += other.rows
+        self.made += other.made
+        self.recalled += other.recalled
+        self.seconds += other.seconds
+        self.errors.update(other.errors)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a climb needs from around it.
+
+    `timer` gives seconds on any monotonic clock, `sleep` waits for seconds, and `draw(low, high)`
+    is a random number in between.
+    """
+
+    resources: Any
+    keys: Keys
+    gate: Gate
+    budget: Budget
+    sizes: BatchSizes
+    watch: Watch
+    timer: Callable[[], float]
+    sleep: Callable[[float], None]
+    draw: Draw
+
+
+@dataclass(slots=True)
+class Climb:
+    """How one row fared: the value and the rung that made it, and every error on the way.
+
+    `asked` is the rung that was last called with it, `passing` what that rung failed with where it
+    is to be asked again.
+
+    `tries` is what it costs in attempts: one where a call was answered, with a value or an error
+    of its own, and one more for each time that a rung was asked again. A look that finds nothing
+    upstream (no earlier copy) is no attempt, and neither is a try that was `deferred`: the other
+    side asked for more time than this run has.
+    """
+
+    planned: Planned
+    made: Made | None = None
+    rung: int | None = None
+    errors: list[RowError] = field(default_factory=list)
+    asked: int | None = None
+    passing: RowError | None = None
+    called: bool = False
+    tries: int = 0
+    deferred: bool = False
+    stopped: bool = False
+    cost_usd: float = 0.0
+    seconds: float = 0.0
