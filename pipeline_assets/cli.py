@@ -14,14 +14,20 @@ import typer
 from pipeline_assets import output
 from pipeline_assets.adapters.accelerator import Fault
 from pipeline_assets.adapters.clip import ModelNotLoaded
+from pipeline_assets.assets.progress import watched_by
 from pipeline_assets.commands import accelerator as accelerator_commands
+from pipeline_assets.commands import breakers as breaker_commands
+from pipeline_assets.commands import budget as budget_commands
+from pipeline_assets.commands import dead_letters as dead_letter_commands
 from pipeline_assets.commands import doctor as doctor_command
 from pipeline_assets.commands import plan as plan_command
 from pipeline_assets.commands import quality as quality_command
 from pipeline_assets.commands import queues
 from pipeline_assets.commands import search as search_command
 from pipeline_assets.commands import show as show_command
+from pipeline_assets.core.breaker import LONGEST_OPEN_FOR_S
 from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.plan import Verdict
 from pipeline_assets.errors import PipelineError, SettingsError
 from pipeline_assets.output import Format
 from pipeline_assets.resources import Resources, opened
@@ -38,16 +44,32 @@ app = typer.Typer(
 )
 dead_letters_app = typer.Typer(help="Rows that trying again cannot help.", no_args_is_help=True)
 breakers_app = typer.Typer(help="The circuit breakers.", no_args_is_help=True)
+budget_app = typer.Typer(
+    help="What may be spent and retried, and the pause switch.", no_args_is_help=True
+)
 accelerator_app = typer.Typer(
     help="The accelerator: look at it, or break it on purpose.", no_args_is_help=True
 )
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(breakers_app, name="breakers")
+app.add_typer(budget_app, name="budget")
 app.add_typer(accelerator_app, name="accelerator")
 
 FormatOption = Annotated[Format, typer.Option("--format", help="For people or for machines.")]
+PausedStage = Annotated[str | None, typer.Argument(help="Without one: all stages.")]
 LimitOption = Annotated[int, typer.Option(min=1, help="At most so many rows.")]
+BreakerName = Annotated[
+    str, typer.Argument(help="A stage and rung, image_labels.cpu_clip, or one with @ and a host.")
+]
 HOUR_HELP = "An hour, UTC: 2026-03-02-06 or 2026-03-02T06."
+LetterReason = Annotated[str | None, typer.Option("--reason", help="Only with this error kind.")]
+LetterStage = Annotated[str | None, typer.Option("--stage", help="Only of this stage.")]
+LetterHour = Annotated[str | None, typer.Option("--hour", help=f"Only of one hour. {HOUR_HELP}")]
+LetterItem = Annotated[
+    list[str] | None, typer.Option("--item", help="Only of this item; may be repeated.")
+]
+AllLetters = Annotated[bool, typer.Option("--all", help="Every dead letter there is.")]
+Why = Annotated[str, typer.Option(help="The reason, for whoever wonders.")]
 
 
 class SearchMode(StrEnum):
@@ -101,10 +123,10 @@ def run(
     )
 
     hours = _hours(hour, first, last)
-    with instance() as dagster:
+    with instance() as dagster, output.Bars() as bars, watched_by(bars.rows):
         rejected = run_rejects(dagster)
         runs, failures = [], []
-        for each in output.bar(hours, "hours"):
+        for each in bars.steps(hours, "hours"):
             try:
                 runs.append(run_hour(each, dagster, items=item or (), force=force))
             except RunFailed as failed:  # one hour's trouble is not the next one's
@@ -184,17 +206,70 @@ def retry_queue(
 
 @dead_letters_app.command("list")
 def dead_letters_list(
+    reason: LetterReason = None,
+    stage: LetterStage = None,
+    hour: LetterHour = None,
+    item: LetterItem = None,
     limit: LimitOption = 100,
     format: FormatOption = Format.TEXT,  # noqa: A002
 ) -> None:
-    """List the dead letters with their reasons, newest hour first."""
-    _table(lambda resources: queues.dead_letters(resources, limit), format, output.reasons)
+    """List the dead letters with their reasons, newest hour first; discarded ones last."""
+    wanted = _wanted(reason, stage, hour, item)
+    _table(
+        lambda resources: dead_letter_commands.dead_letters(resources, wanted, limit),
+        format,
+        output.reasons,
+    )
+
+
+@dead_letters_app.command("requeue")
+def dead_letters_requeue(
+    reason: LetterReason = None,
+    stage: LetterStage = None,
+    hour: LetterHour = None,
+    item: LetterItem = None,
+    everything: AllLetters = False,
+    why: Why = "",
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """Have the next run of their hours work on dead letters again, on every rung."""
+    wanted = _meant(_wanted(reason, stage, hour, item), everything=everything)
+    _decide(Verdict.REQUEUE, wanted, why, format)
+
+
+@dead_letters_app.command("discard")
+def dead_letters_discard(
+    reason: LetterReason = None,
+    stage: LetterStage = None,
+    hour: LetterHour = None,
+    item: LetterItem = None,
+    everything: AllLetters = False,
+    why: Why = "",
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """Leave dead letters alone until their input changes."""
+    wanted = _meant(_wanted(reason, stage, hour, item), everything=everything)
+    _decide(Verdict.DISCARD, wanted, why, format)
 
 
 @breakers_app.command("list")
 def breakers_list(format: FormatOption = Format.TEXT) -> None:  # noqa: A002
     """List every breaker that has ever recorded something."""
-    _table(queues.breakers, format)
+    _table(breaker_commands.breakers, format)
+
+
+@breakers_app.command("events")
+def breakers_events(
+    name: Annotated[str | None, typer.Argument(help="Only of this breaker and its hosts.")] = None,
+    limit: LimitOption = 100,
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """List what became of breakers, when and why, newest first."""
+    _table(
+        lambda resources: breaker_commands.events(resources, name, limit),
+        format,
+        output.breaker_events,
+    )
 
 
 @breakers_app.command("reset")
@@ -203,16 +278,53 @@ def breakers_reset(
     format: FormatOption = Format.TEXT,  # noqa: A002
 ) -> None:
     """Close a breaker and forget what it recorded."""
-    _record(lambda resources: queues.reset_breaker(resources, name), format)
+    _record(lambda resources: breaker_commands.reset_breaker(resources, name), format)
 
 
 @breakers_app.command("open")
 def breakers_open(
-    name: Annotated[str, typer.Argument(help="A stage and rung: image_labels.cpu_clip")],
+    name: BreakerName,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--for", min=1, max=LONGEST_OPEN_FOR_S, help="So many seconds; else until `reset`."
+        ),
+    ] = None,
     format: FormatOption = Format.TEXT,  # noqa: A002
 ) -> None:
-    """Force a breaker open: its rung is not called until `breakers reset`."""
-    _record(lambda resources: queues.open_breaker(resources, name), format)
+    """Open a breaker: its rung is not called for some time, or until `breakers reset`."""
+    _record(lambda resources: breaker_commands.open_breaker(resources, name, seconds), format)
+
+
+@breakers_app.command("disable")
+def breakers_disable(name: BreakerName, format: FormatOption = Format.TEXT) -> None:  # noqa: A002
+    """Let every call of a rung through, whatever fails, until `breakers reset`."""
+    _record(lambda resources: breaker_commands.disable_breaker(resources, name), format)
+
+
+@budget_app.command("list")
+def budget_list(format: FormatOption = Format.TEXT) -> None:  # noqa: A002
+    """List what was spent today, the caps, the retry tokens left and the pauses."""
+    _table(budget_commands.budgets, format, output.budgets)
+
+
+@budget_app.command("pause")
+def budget_pause(
+    stage: PausedStage = None,
+    why: Annotated[str, typer.Option(help="The reason, for whoever wonders.")] = "",
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """Make no paid calls, and no retries within a run, until `budget resume`; free rungs go on."""
+    _table(lambda resources: budget_commands.pause(resources, stage, why), format, output.budgets)
+
+
+@budget_app.command("resume")
+def budget_resume(
+    stage: PausedStage = None,
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """Take a pause back: the one of a stage, or the one of all stages."""
+    _table(lambda resources: budget_commands.resume(resources, stage), format, output.budgets)
 
 
 @accelerator_app.command("status")
@@ -277,6 +389,28 @@ def _record(act: Callable[[Resources], dict[str, Any]], wanted: Format) -> None:
     with opened() as resources:
         record = act(resources)
     output.emit(record, wanted, output.record)
+
+
+def _wanted(
+    reason: str | None, stage: str | None, hour: str | None, items: list[str] | None
+) -> dead_letter_commands.Wanted:
+    named = None if hour is None else hour_name(_hour(hour))
+    return dead_letter_commands.Wanted(reason, stage, named, tuple(items or ()))
+
+
+def _meant(wanted: dead_letter_commands.Wanted, *, everything: bool) -> dead_letter_commands.Wanted:
+    """Nobody decides about everything by leaving something out."""
+    if everything == (wanted != dead_letter_commands.EVERYTHING):
+        raise typer.BadParameter(
+            "say which dead letters: --reason, --stage, --hour or --item, or --all for every one"
+        )
+    return wanted
+
+
+def _decide(verdict: Verdict, wanted: dead_letter_commands.Wanted, why: str, form: Format) -> None:
+    with opened() as resources:
+        data = dead_letter_commands.decide(resources, verdict, wanted, why)
+    output.emit(data, form, output.decided)
 
 
 def _hours(hour: str | None, first: str | None, last: str | None) -> list[str]:

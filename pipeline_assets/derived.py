@@ -3,13 +3,19 @@
 Each is one slice per hour: a query over that hour's Parquet files, in DuckDB.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from pipeline_assets.adapters.history import read_calls
 from pipeline_assets.adapters.tables import Tables
-from pipeline_assets.core.contract import CONTRACT_NAMES, SCHEMA_VERSION, SCHEMA_VERSION_KEY
+from pipeline_assets.core.contract import (
+    CONTRACT_NAMES,
+    SCHEMA_VERSION,
+    SCHEMA_VERSION_KEY,
+    TIMESTAMP,
+)
 from pipeline_assets.core.quality import COMPARED_DIGITS
 
 STAGE_TABLES = ("items", "fetched", "validated", "extracted_text", "image_labels", "embeddings")
@@ -21,9 +27,10 @@ class Derived:
     """A derived table: what it holds, and the query that makes an hour of it.
 
     The query sees `rows`, the bookkeeping columns of all stage tables of the hour with their
-    `stage`; `enriched`, the hour's enriched items; `calls`, what its rung calls came to.
-    `$threshold` and `$digits` are bound. The hour is not a column: it is the folder's name, as of
-    every table, and readers that know hive partitions add it.
+    `stage`; `enriched`, the hour's enriched items; `calls`, what its rung calls came to;
+    `troubles`, the rows once more with when their trouble was first and last seen: the slice that
+    is replaced knows the former. `$threshold` and `$digits` are bound. The hour is not a column: it
+    is the folder's name, as of every table, and readers that know hive partitions add it.
     """
 
     name: str
@@ -32,6 +39,22 @@ class Derived:
 
 
 BOOKKEEPING = ("item_id", *CONTRACT_NAMES)
+BEFORE = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("item_id", "stage", "role", "error_kind")),
+        pa.field("first_seen", TIMESTAMP),
+    ]
+)
+TROUBLES = """
+    CREATE TEMP VIEW troubles AS
+    SELECT rows.*, rows.updated_at AS last_seen,
+           coalesce(before.first_seen, rows.updated_at) AS first_seen
+    FROM rows LEFT JOIN before
+      ON before.item_id = rows.item_id AND before.stage = rows.stage
+     AND before.role IS NOT DISTINCT FROM rows.role
+     AND before.error_kind IS NOT DISTINCT FROM rows.error_kind
+"""
+"""Trouble of another kind is other trouble, and begins when it is seen."""
 
 QUALITY_SUMMARY = Derived(
     "quality_summary",
@@ -56,13 +79,13 @@ RETRY_QUEUE = Derived(
     "retry_queue",
     "Improvable rows of items under the threshold, worst item first, at LOW priority.",
     """
-    SELECT rows.item_id, 'LOW' AS priority, enriched.quality AS item_quality,
-           stage, role, rows.status, rows.rung, rows.error_kind, rows.error, rows.attempts,
-           rows.retry_at, rows.cost_usd, rows.updated_at
-    FROM rows JOIN enriched USING (item_id)
-    WHERE rows.retryable AND stage <> 'enriched_items'
+    SELECT troubles.item_id, 'LOW' AS priority, enriched.quality AS item_quality,
+           stage, role, troubles.status, troubles.rung, troubles.error_kind, troubles.error,
+           troubles.attempts, troubles.retry_at, troubles.cost_usd, first_seen, last_seen
+    FROM troubles JOIN enriched USING (item_id)
+    WHERE troubles.retryable AND stage <> 'enriched_items'
       AND round(enriched.quality::DOUBLE, $digits) < $threshold
-    ORDER BY item_quality, rows.item_id, stage, role
+    ORDER BY item_quality, troubles.item_id, stage, role
     """,
 )
 
@@ -70,9 +93,8 @@ DEAD_LETTERS = Derived(
     "dead_letters",
     "Rows that trying again cannot help, each with its reason.",
     """
-    SELECT item_id, stage, role, error_kind, error, attempts, cost_usd,
-           updated_at AS last_seen
-    FROM rows
+    SELECT item_id, stage, role, error_kind, error, attempts, cost_usd, first_seen, last_seen, key
+    FROM troubles
     WHERE status = 'failed' AND NOT retryable
     ORDER BY item_id, stage, role
     """,
@@ -105,11 +127,17 @@ RELIABILITY = Derived(
 DERIVED = (QUALITY_SUMMARY, RETRY_QUEUE, DEAD_LETTERS, RELIABILITY)
 
 
-def derive(tables: Tables, table: Derived, hour: str, threshold: float) -> pa.Table:
+def derive(
+    tables: Tables,
+    table: Derived,
+    hour: str,
+    threshold: float,
+    stages: Sequence[str] = (*STAGE_TABLES, ENRICHED),
+) -> pa.Table:
     """An hour of a derived table, from the stage tables that there are."""
     import duckdb  # noqa: PLC0415 - a tenth of a second that loading the definitions need not cost
 
-    present = [name for name in (*STAGE_TABLES, ENRICHED) if tables.exists(name, hour)]
+    present = [name for name in stages if tables.exists(name, hour)]
     bookkeeping = pa.concat_tables(_bookkeeping(tables, name, hour) for name in present)
     enriched = tables.read(ENRICHED, hour, ["item_id", "quality"])
     bound = {
@@ -122,8 +150,18 @@ def derive(tables: Tables, table: Derived, hour: str, threshold: float) -> pa.Ta
         connection.register("rows", bookkeeping)
         connection.register("enriched", enriched)
         connection.register("calls", read_calls(tables, hour))
+        connection.register("before", _before(tables, table, hour))
+        connection.execute(TROUBLES)
         made = connection.sql(table.query, params=used).to_arrow_table()
     return made.replace_schema_metadata({SCHEMA_VERSION_KEY: str(SCHEMA_VERSION).encode()})
+
+
+def _before(tables: Tables, table: Derived, hour: str) -> pa.Table:
+    """When the trouble in the present slice was first seen; not every table or slice says so."""
+    name = table.name
+    if tables.exists(name, hour) and "first_seen" in tables.schema(name, hour).names:
+        return tables.read(name, hour, BEFORE.names)
+    return BEFORE.empty_table()
 
 
 def _bookkeeping(tables: Tables, name: str, hour: str) -> pa.Table:

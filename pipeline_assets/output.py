@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 LONG_CELL = 70
@@ -21,6 +21,14 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 PIPE_WIDTH = 120
 """Where there is no terminal to ask: wide enough for the widest table without folding names."""
+
+_DECISIONS = {
+    ("requeue", True): ("requeued", "waits for the next run of its hour"),
+    ("requeue", False): ("requeued", "was tried again since, in vain"),
+    ("discard", True): ("discarded", "left alone until its input changes"),
+    ("discard", False): ("discarded", "no longer, since its input has changed"),
+}
+"""A decision and whether it stands, in words."""
 
 _out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 _err = Console(stderr=True, highlight=False)
@@ -46,14 +54,33 @@ def note(line: str) -> None:
     _err.print(_safe(line), soft_wrap=True)
 
 
-def bar(steps: Sequence[str], what: str) -> Iterator[str]:
-    """The steps, one after the other, with a bar in a terminal."""
-    with Progress(console=_err, transient=True, disable=not _err.is_terminal) as progress:
-        task = progress.add_task(what, total=len(steps))
+class Bars:
+    """Bars in a terminal, and nothing elsewhere: steps, and the rows of what a step is at."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(console=_err, transient=True, disable=not _err.is_terminal)
+        self._rows: TaskID | None = None
+
+    def __enter__(self) -> "Bars":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._progress.stop()
+
+    def steps(self, steps: Sequence[str], what: str) -> Iterator[str]:
+        """The steps, one after the other."""
+        task = self._progress.add_task(what, total=len(steps))
         for step in steps:
-            progress.update(task, description=f"{what}: {step}")
+            self._progress.update(task, description=f"{what}: {step}")
             yield step
-            progress.advance(task)
+            self._progress.advance(task)
+
+    def rows(self, what: str, finished: int, rows: int) -> None:
+        """So many of the rows of `what` are finished."""
+        if self._rows is None:
+            self._rows = self._progress.add_task(what, total=rows)
+        self._progress.update(self._rows, description=what, completed=finished, total=rows)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> None:
@@ -75,8 +102,65 @@ def reasons(rows: Sequence[Mapping[str, Any]]) -> None:
             soft_wrap=True,
         )
         _out.print(f"    {_safe(row['error'] or '')}", soft_wrap=True)
+        if row.get("first_seen") is not None:  # slices of older programs do not say
+            _out.print(
+                f"    first seen {_cell(row['first_seen'])}, last seen {_cell(row['last_seen'])}, "
+                f"{_cell(row['cost_usd'])} USD",
+                soft_wrap=True,
+            )
+        if row.get("decision") is not None:
+            _out.print(f"    {_safe(_decision(row))}", soft_wrap=True)
     if not rows:
         _out.print("nothing")
+
+
+def breaker_events(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What became of breakers: when, which, from and to, and the whole reason."""
+    for row in rows:
+        _out.print(
+            f"{_cell(row['at'])} [bold]{_safe(row['breaker'])}[/] {row['from']} → {row['to']}: "
+            f"{_safe(row['reason'])}",
+            soft_wrap=True,
+        )
+    if not rows:
+        _out.print("nothing")
+
+
+def decided(data: Mapping[str, Any]) -> None:
+    """What came of a decision about dead letters, and what comes next."""
+    for line in data["said"]:
+        _out.print(_safe(line), soft_wrap=True)
+
+
+def _decision(row: Mapping[str, Any]) -> str:
+    """What a person decided about a dead letter, and what became of that."""
+    done, became = _DECISIONS[row["decision"], row["stands"]]
+    why = f" ({row['why']})" if row["why"] else ""
+    return f"{done} {_cell(row['decided_at'])}{why}: {became}"
+
+
+def budgets(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The budgets of all stages, and each pause in full."""
+    columns = ["stage", "USD today", "daily cap", "retries left", "paused"]
+    cells = [
+        [
+            "all stages" if row["stage"] == "*" else row["stage"],
+            row["spent_usd"],
+            "none" if row["cap_usd"] is None else row["cap_usd"],
+            row["retries_left"],
+            "yes" if row["paused"] else None,
+        ]
+        for row in rows
+    ]
+    _out.print(_table(columns, cells))
+    for row in rows:
+        if not row["known"]:
+            _out.print(
+                f"no stage is called {_safe(row['stage'])}: a cap for it caps nothing",
+                soft_wrap=True,
+            )
+        if row["paused"]:
+            _out.print(_safe(row["paused"]), soft_wrap=True)
 
 
 def record(values: Mapping[str, Any]) -> None:

@@ -93,6 +93,60 @@ def test_an_item_at_the_threshold_is_good_enough(
     assert derive(tables, RETRY_QUEUE, HOUR, threshold).num_rows == queued
 
 
+def again(platform: Platform, table: Derived) -> list[dict[str, Any]]:
+    """The rows of a derived table once it has replaced its slice."""
+    tables = platform.resources.tables
+    tables.write(table.name, HOUR, derive(tables, table, HOUR, THRESHOLD))
+    return list(tables.read(table.name, HOUR).to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("table", "fault"), [(DEAD_LETTERS, "404"), (RETRY_QUEUE, "503x99")], ids=str
+)
+def test_a_trouble_that_is_seen_again_keeps_when_it_was_first_seen(
+    platform: Platform, goods: Goods, table: Derived, fault: str
+) -> None:
+    """Though the row has been written anew."""
+    platform.feed([goods.product("a", image_fault=fault)])
+    platform.items()
+    platform.run()
+    [before] = again(platform, table)
+    assert before["first_seen"] == before["last_seen"] == platform.clock()
+    platform.clock.advance(3600)
+    platform.run(force=True)
+    [after] = again(platform, table)
+    assert after["first_seen"] == before["first_seen"]
+    assert after["last_seen"] == platform.clock()
+    assert again(platform, table) == [after]
+
+
+def test_trouble_of_another_kind_is_other_trouble(platform: Platform, goods: Goods) -> None:
+    """It begins when it is seen."""
+    platform.feed([goods.product("a", image_fault="404")])
+    platform.items()
+    platform.run()
+    again(platform, DEAD_LETTERS)
+    platform.clock.advance(3600)
+    platform.feed([goods.product("a", image_fault="html-as-jpeg")])
+    platform.items()
+    platform.run()
+    [letter] = again(platform, DEAD_LETTERS)
+    assert (letter["stage"], letter["first_seen"]) == ("validated", platform.clock())
+
+
+def test_a_slice_of_an_older_program_does_not_say_when(platform: Platform, goods: Goods) -> None:
+    """Then the trouble begins with what the row knows."""
+    platform.feed([goods.product("a", image_fault="404")])
+    platform.items()
+    platform.run()
+    again(platform, DEAD_LETTERS)
+    tables = platform.resources.tables
+    old = tables.read(DEAD_LETTERS.name, HOUR).drop_columns(["first_seen", "key"])
+    tables.write(DEAD_LETTERS.name, HOUR, old)
+    [letter] = again(platform, DEAD_LETTERS)
+    assert letter["first_seen"] == letter["last_seen"]
+
+
 def test_reliability_has_three_levels(finished: Platform) -> None:
     """Calls, workflow and outcome tell different stories."""
     rows = {(row["level"], row["name"]): row for row in derived(finished, RELIABILITY)}

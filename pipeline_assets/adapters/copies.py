@@ -1,6 +1,6 @@
 """Where the last good copy of a URL lies in the packs.
 
-An index over the `fetched` tables, kept in the state database; lost with it, it grows again.
+An index over the `fetched` tables, kept in the state database; lost with it, it is made again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ class Copies:
         return found
 
     def keep(self, made: Mapping[str, Copy]) -> None:
-        """Note newer copies."""
+        """Note copies; where a newer one is known, that one stays."""
         if not made:
             return
         statement = self._state.insert(copies)
@@ -50,9 +50,11 @@ class Copies:
             }
             for url, copy in made.items()
         ]
+        newer = statement.excluded.fetched_at >= copies.c.fetched_at
         with self._state.transaction() as connection:
             connection.execute(
-                statement.on_conflict_do_update(index_elements=["url"], set_=update), rows
+                statement.on_conflict_do_update(index_elements=["url"], set_=update, where=newer),
+                rows,
             )
 
 

@@ -3,13 +3,13 @@
 Work is planned, never queued: a pure function over durable state. What is not in the plan stands.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from pipeline_assets.core.fingerprint import Keys, same_input
-from pipeline_assets.core.rows import Row, Work
+from pipeline_assets.core.rows import Row, RowId, Work
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.core.status import Status
 
@@ -19,6 +19,7 @@ class Reason(StrEnum):
 
     FORCED = "forced"
     INPUT_CHANGED = "input changed"
+    REQUEUED = "requeued by a person"
     PENDING = "pending"
     PRODUCER_CHANGED = "producer changed"
     RETRY_DUE = "retry due"
@@ -31,8 +32,39 @@ class Standing(StrEnum):
     CURRENT = "current"
     NOT_ASKED_FOR = "not asked for"
     BLOCKED = "blocked by upstream"
+    DISCARDED = "discarded by a person"
     WAITING = "waits for retry_at"
     NO_BETTER_RUNG = "no better rung available"
+
+
+class Verdict(StrEnum):
+    """What a person decides about a dead letter."""
+
+    REQUEUE = "requeue"
+    DISCARD = "discard"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A person's verdict on a row as it then was.
+
+    `input` is the input half of the row's key, `seen` when the row had been written.
+    """
+
+    verdict: Verdict
+    input: str
+    seen: datetime
+
+    def holds_for(self, old: Row) -> bool:
+        """Whether the row is still the one that was decided about.
+
+        A requeue is spent once the row is written again: no clock but the row's own is asked, so
+        none can be ahead of it. A discard lasts until the input changes; a value that came about
+        all the same (by force) is improved like any other.
+        """
+        if self.verdict is Verdict.REQUEUE:
+            return old.updated_at == self.seen
+        return old.status is not Status.OK and same_input(old.key, self.input)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +89,7 @@ class Situation:
     now: datetime
     available: Sequence[bool]
     force: bool = False
+    decisions: Mapping[RowId, Decision] = field(default_factory=dict)
 
 
 def plan_row(stage: Stage, work: Work, old: Row | None, situation: Situation) -> Planned | Standing:
@@ -75,6 +108,11 @@ def plan_row(stage: Stage, work: Work, old: Row | None, situation: Situation) ->
     if changed:
         reason = Reason.PENDING if untried else Reason.INPUT_CHANGED
         return Planned(work, reason, everything, old)
+    verdict = _verdict(old, situation.decisions.get(old.id))
+    if verdict is Verdict.DISCARD:
+        return Standing.DISCARDED
+    if verdict is Verdict.REQUEUE:
+        return Planned(work, Reason.REQUEUED, everything, old, input_changed=False)
     if old.key != expected:
         return _remake(work, old, position, situation)
     return _improve(work, old, position, situation)
@@ -88,6 +126,10 @@ def _stands_blocked(work: Work, old: Row, *, same: bool) -> bool:
     if old.status is Status.PENDING:
         return same
     return not work.refused
+
+
+def _verdict(old: Row, decision: Decision | None) -> Verdict | None:
+    return decision.verdict if decision is not None and decision.holds_for(old) else None
 
 
 def _remake(work: Work, old: Row, position: int, situation: Situation) -> Planned | Standing:

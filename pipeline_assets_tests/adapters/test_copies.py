@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from datetime import timedelta
 
 import pytest
 
@@ -15,9 +15,9 @@ COPY = Copy(BlobRef("2026/03/02/a.tar", 512, 7, "ab" * 32), "text/html", HOUR_ST
 
 
 @pytest.fixture
-def copies(tmp_path: Path) -> Iterator[Copies]:
+def copies(database_url: str) -> Iterator[Copies]:
     """An empty index."""
-    state = State(f"sqlite:///{tmp_path / 'state.db'}")
+    state = State(database_url)
     yield Copies(state)
     state.close()
 
@@ -37,6 +37,14 @@ def test_a_newer_copy_replaces_the_older(copies: Copies) -> None:
     copies.keep({"u": newer})
     copies.keep({})
     assert copies.find(["u"]) == {"u": newer}
+
+
+def test_an_older_copy_does_not_replace_a_newer_one(copies: Copies) -> None:
+    """Whoever comes last: a recovery tells of old ones while a run fetches new ones."""
+    older = replace(COPY, fetched_at=HOUR_START - timedelta(days=1))
+    copies.keep({"u": COPY})
+    copies.keep({"u": older})
+    assert copies.find(["u"]) == {"u": COPY}
 
 
 def test_any_number_of_urls_can_be_asked_for(copies: Copies) -> None:

@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.core.fingerprint import Keys
-from pipeline_assets.core.plan import Planned, Reason, Situation, Standing, plan_row
+from pipeline_assets.core.plan import (
+    Decision,
+    Planned,
+    Reason,
+    Situation,
+    Standing,
+    Verdict,
+    plan_row,
+)
 from pipeline_assets.core.rows import Row, Work
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.core.status import Status
@@ -26,6 +34,7 @@ from pipeline_assets_tests.core.builders import (
 RUNGS = ("primary", "fallback", "rules")
 WORK = make_work()
 LATER = NOW + timedelta(seconds=1)
+DAY = timedelta(days=1)
 
 
 def three_rungs(*versions: str, reads: Sequence[tuple[str, ...]] = ()) -> Stage:
@@ -34,10 +43,10 @@ def three_rungs(*versions: str, reads: Sequence[tuple[str, ...]] = ()) -> Stage:
     each_reads = reads or [("items.name",)] * 3
     return make_stage(
         *(
-            make_rung(name, version=version, reads=fields)
+            make_rung(name, version=version, reads=fields, cost_usd=1.0)
             for name, version, fields in zip(RUNGS, each_version, each_reads, strict=True)
         ),
-        max_attempts=3,
+        retry_usd=3.0,
     )
 
 
@@ -214,7 +223,7 @@ def test_a_changed_producer_is_asked_only_for_an_equal_or_better_value(
 @pytest.mark.parametrize(
     ("columns", "decision"),
     [
-        ({"attempts": STAGE.max_attempts}, (Reason.PRODUCER_CHANGED, 1)),
+        ({"attempts": STAGE.attempts}, (Reason.PRODUCER_CHANGED, 1)),
         ({"retry_at": NOW + timedelta(seconds=1)}, Standing.WAITING),
         ({"retry_at": NOW}, (Reason.PRODUCER_CHANGED, 1)),
     ],
@@ -278,6 +287,106 @@ def test_blocked_rows_are_planned_when_something_changes(
     assert decide(old, work) == decision
 
 
+def decided(verdict: Verdict, old: Row, **columns: Any) -> dict[str, Any]:
+    """A situation in which a person has decided about the row as it stands, or as told."""
+    assert old.key is not None
+    about = {"input": old.key.partition(".")[0], "seen": old.updated_at, **columns}
+    return {"decisions": {WORK.id: Decision(verdict, **about)}}
+
+
+DEAD = stood(None, status=Status.FAILED)
+REQUEUED, DISCARDED = (decided(verdict, DEAD) for verdict in Verdict)
+
+
+@pytest.mark.parametrize(
+    ("old", "work", "situation", "decision"),
+    [
+        pytest.param(DEAD, WORK, {}, Standing.CURRENT, id="undecided"),
+        pytest.param(DEAD, WORK, REQUEUED, (Reason.REQUEUED, 3), id="requeued"),
+        pytest.param(
+            DEAD,
+            WORK,
+            {**REQUEUED, "available": [False] * 3},
+            (Reason.REQUEUED, 3),
+            id="requeued in an outage: the chain says what is open",
+        ),
+        pytest.param(
+            DEAD._replace(retry_at=LATER, retryable=True),
+            WORK,
+            REQUEUED,
+            (Reason.REQUEUED, 3),
+            id="a person does not wait for retry_at",
+        ),
+        pytest.param(
+            DEAD._replace(updated_at=LATER), WORK, REQUEUED, Standing.CURRENT, id="requeue spent"
+        ),
+        pytest.param(DEAD, WORK, DISCARDED, Standing.DISCARDED, id="discarded"),
+        pytest.param(
+            DEAD._replace(updated_at=LATER),
+            WORK,
+            DISCARDED,
+            Standing.DISCARDED,
+            id="forced, failed again, discarded still",
+        ),
+        pytest.param(
+            stood("fallback", **RETRYABLE),
+            WORK,
+            DISCARDED,
+            (Reason.UPGRADE, 1),
+            id="forced, and made a value: no dead letter any more",
+        ),
+        pytest.param(
+            DEAD, WORK, {**DISCARDED, "force": True}, (Reason.FORCED, 3), id="discarded, forced"
+        ),
+        pytest.param(
+            DEAD, WORK, {**REQUEUED, "force": True}, (Reason.FORCED, 3), id="requeued, forced"
+        ),
+        pytest.param(DEAD, NEW_WORK, DISCARDED, (Reason.INPUT_CHANGED, 3), id="discarded, changed"),
+        pytest.param(DEAD, NEW_WORK, REQUEUED, (Reason.INPUT_CHANGED, 3), id="requeued, changed"),
+        pytest.param(
+            stood(None, status=Status.FAILED, work=NEW_WORK),
+            NEW_WORK,
+            DISCARDED,
+            Standing.CURRENT,
+            id="the discard has lapsed with the input",
+        ),
+        pytest.param(DEAD, LATE, REQUEUED, Standing.BLOCKED, id="requeued, blocked"),
+        pytest.param(DEAD, LATE, DISCARDED, Standing.BLOCKED, id="discarded, blocked"),
+        pytest.param(
+            stood(None, status=Status.PENDING),
+            WORK,
+            DISCARDED,
+            (Reason.PENDING, 3),
+            id="no longer blocked: it has yet to fail again",
+        ),
+        pytest.param(None, WORK, DISCARDED, (Reason.PENDING, 3), id="its table was lost"),
+    ],
+)
+def test_a_persons_decision_holds_for_the_row_that_it_was_about(
+    old: Row | None, work: Work, situation: dict[str, Any], decision: Any
+) -> None:
+    """A requeue until the row is written again, a discard until its input changes."""
+    assert decide(old, work, **situation) == decision
+
+
+@pytest.mark.parametrize(
+    ("verdict", "decision"),
+    [
+        (Verdict.DISCARD, Standing.DISCARDED),
+        (Verdict.REQUEUE, (Reason.REQUEUED, 3)),
+    ],
+)
+def test_a_decision_comes_before_a_changed_producer(verdict: Verdict, decision: Any) -> None:
+    """A new model is no reason to take up what a person gave up."""
+    assert decide(DEAD, stage=NEW_PRODUCERS, **decided(verdict, DEAD)) == decision
+
+
+def test_a_decision_is_about_one_row() -> None:
+    """Its neighbour stands."""
+    decisions = {("other",): decided(Verdict.REQUEUE, DEAD)["decisions"][WORK.id]}
+    assert decide(DEAD, decisions=decisions) is Standing.CURRENT
+
+
 STATUSES = st.sampled_from([status for status in Status if status is not Status.PENDING])
 AVAILABLE = st.lists(st.booleans(), min_size=3, max_size=3)
 TRIED = st.fixed_dictionaries(
@@ -334,3 +443,44 @@ def test_on_the_same_input_no_rung_below_the_present_one_is_called(
         assert planned.ceiling <= STAGE.index(rung) + new_producers
         assert any(available[: planned.ceiling])
         assert not planned.input_changed
+
+
+WITHOUT_VALUE = st.sampled_from([Status.FAILED, Status.SKIPPED])
+
+
+@given(status=WITHOUT_VALUE, tried=TRIED, available=AVAILABLE, new_producers=st.booleans())
+def test_what_is_discarded_is_planned_only_by_force_or_for_another_input(
+    status: Status, tried: dict[str, Any], available: list[bool], *, new_producers: bool
+) -> None:
+    """Whatever else is true of the row."""
+    stage = NEW_PRODUCERS if new_producers else STAGE
+    old = stood(None, status=status, **tried)
+    known = {"available": available, "stage": stage, **decided(Verdict.DISCARD, old)}
+    assert decide(old, **known) is Standing.DISCARDED
+    assert decide(old, force=True, **known) == (Reason.FORCED, 3)
+    assert decide(old, NEW_WORK, **known) == (Reason.INPUT_CHANGED, 3)
+
+
+@given(
+    status=WITHOUT_VALUE,
+    tried=TRIED,
+    available=AVAILABLE,
+    new_producers=st.booleans(),
+    took=st.timedeltas(-DAY, DAY).filter(bool),
+)
+def test_what_is_requeued_is_planned_until_it_is_worked_on_and_not_after(
+    status: Status,
+    tried: dict[str, Any],
+    available: list[bool],
+    took: timedelta,
+    *,
+    new_producers: bool,
+) -> None:
+    """Even where the clock of the run is behind."""
+    stage = NEW_PRODUCERS if new_producers else STAGE
+    old = stood(None, status=status, **tried)
+    known: dict[str, Any] = {"available": available, "stage": stage}
+    requeued = decided(Verdict.REQUEUE, old)
+    assert decide(old, **known, **requeued) == (Reason.REQUEUED, 3)
+    worked_on = old._replace(updated_at=NOW + took)
+    assert decide(worked_on, **known, **requeued) == decide(worked_on, **known)

@@ -1,0 +1,119 @@
+"""A state database that was lost: what the tables let it know again, and what it forgot."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline_assets.adapters.blobs import BlobRef, Copy
+from pipeline_assets.adapters.state import facts
+from pipeline_assets.adapters.tables import ROW_GROUP_ROWS, check_version
+from pipeline_assets.core.status import Status
+from pipeline_assets.errors import ContractError, without_secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pipeline_assets.adapters.state import State
+    from pipeline_assets.adapters.tables import Tables
+    from pipeline_assets.resources import Resources
+
+log = logging.getLogger(__name__)
+
+BORN = "born"
+"""The fact that every state database has from its first run on."""
+FETCHED = "fetched"
+BLOB_COLUMNS = ("pack", "offset", "size", "sha256")
+COPY_COLUMNS = ("status", "url", *BLOB_COLUMNS, "content_type", "fetched_at")
+
+
+def recover(resources: Resources) -> str | None:
+    """Fill a new state database from the tables that an older one left, and say what it forgot.
+
+    Cheap, and None, for a database that has had its first run, and for a data root before it.
+    """
+    state = resources.state
+    if state.fact(BORN) is not None:
+        return None
+    hours = resources.tables.hours(FETCHED)
+    lost = bool(hours or resources.decisions.hours())
+    said = _restore(resources, hours) if lost else None
+    # Last: who is killed before it begins again, and who starts meanwhile does the same work to
+    # the same end. Nobody goes on with half of it.
+    if not _mark_born(state):
+        return None
+    if said is not None:
+        log.warning(said)
+    return said
+
+
+def _restore(resources: Resources, hours: list[str]) -> str:
+    unreadable: list[str] = []
+    decided = copied = 0
+    for hour in resources.decisions.hours():
+        decided += _or_note(unreadable, f"decisions of {hour}", resources.decisions.restore, hour)
+    for hour in hours:
+        copied += _or_note(
+            unreadable, f"{FETCHED} of {hour}", partial(_restore_copies, resources), hour
+        )
+    url = without_secrets(resources.settings.database_url)
+    damaged = f" Could not be read, and so is forgotten: {'; '.join(unreadable)}." * bool(
+        unreadable
+    )
+    return (
+        f"the state database {url} is new, but {resources.tables.root} has tables of "
+        f"{len(hours)} hours: the old one was lost or replaced. No row is lost, and none is redone "
+        f"for it. Known again from the tables: {decided} decisions about dead letters, and where "
+        f"earlier copies of URLs lie (from {copied} rows). Forgotten: the memory of the breakers, "
+        "what people forced open or paused, what today's retry and spend budgets have used, kept "
+        "results, an accelerator's fault on request, and whether a GPU was ever used here: until "
+        "one is seen again, PIPELINE_ACCELERATOR=auto takes the CPU for the primary device."
+        f"{damaged}"
+    )
+
+
+def _or_note(unreadable: list[str], what: str, restore: Callable[[str], int], hour: str) -> int:
+    """One hour's damaged file must not keep every hour from running."""
+    try:
+        return restore(hour)
+    except (OSError, pa.ArrowException, ContractError) as error:
+        unreadable.append(f"{what} ({error})")
+        return 0
+
+
+def _restore_copies(resources: Resources, hour: str) -> int:
+    known = 0
+    for found in _copies(resources.tables, hour):
+        resources.copies.keep(found)
+        known += len(found)
+    return known
+
+
+def _copies(tables: Tables, hour: str) -> Iterator[dict[str, Copy]]:
+    """Where the bytes of an hour's URLs lie, a row group at a time."""
+    with pq.ParquetFile(tables.path(FETCHED, hour)) as file:
+        check_version(f"{FETCHED} of {hour}", file.schema_arrow)
+        for batch in file.iter_batches(ROW_GROUP_ROWS, columns=list(COPY_COLUMNS)):
+            ok = batch.filter(pc.equal(batch["status"], Status.OK))
+            rows = sorted(ok.to_pylist(), key=lambda row: row["fetched_at"])
+            yield {
+                row["url"]: Copy(
+                    BlobRef(*(row[name] for name in BLOB_COLUMNS)),
+                    row["content_type"],
+                    row["fetched_at"],
+                )
+                for row in rows
+            }
+
+
+def _mark_born(state: State) -> bool:
+    """Whether it was this process that did."""
+    with state.transaction() as connection:
+        statement = state.insert(facts).values(name=BORN, value=state.now(connection))
+        marked = connection.execute(statement.on_conflict_do_nothing(index_elements=["name"]))
+    return bool(marked.rowcount)
