@@ -125,7 +125,7 @@ def _work(stage: Stage, row_id: RowId, sides: list[_Side]) -> Work:
         fields.update(
             zip(side.fields, row, strict=True) if row is not None else dict.fromkeys(side.fields)
         )
-    if blocked is None:
+    if blocked is None and stage.derives_from:
         blocked = _derive(stage, row_id, fields)
     if blocked is not None:
         fields.update(dict.fromkeys(_derived_names(stage)))

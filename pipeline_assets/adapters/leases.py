@@ -51,6 +51,10 @@ class Leases:
             connection.execute(
                 statement.on_conflict_do_update(index_elements=["name"], set_=values)
             )
+        return self.joined(name, token)
+
+    def joined(self, name: str, token: int) -> "Lease":
+        """The lease that another process of the same run holds and renews, to publish under."""
         return Lease(self._state, self._locks / f"{name.replace('/', '-')}.lock", name, token)
 
 

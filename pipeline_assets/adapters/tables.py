@@ -99,14 +99,21 @@ class Tables:
         ids = table["item_id"]
         return table.filter(pc.and_(pc.greater_equal(ids, first), pc.less_equal(ids, last)))
 
-    def shards(self, asset: str, hour: str) -> list[tuple[str, str]]:
-        """The (first, last) item of each row group: how an hour's work is divided."""
+    def pieces(self, asset: str, hour: str, rows: int) -> list[tuple[str, str]]:
+        """The (first, last) item of pieces of at most `rows` rows: how an hour's work is divided.
+
+        A piece lies within one row group, so that it is read without the others.
+        """
         if not self.exists(asset, hour):
             return []
         file = pq.ParquetFile(self.path(asset, hour))
         groups = range(file.metadata.num_row_groups)
         columns = [file.read_row_group(group, columns=["item_id"])["item_id"] for group in groups]
-        return [(ids[0].as_py(), ids[-1].as_py()) for ids in columns if len(ids)]
+        return [
+            (ids[start].as_py(), ids[min(start + rows, len(ids)) - 1].as_py())
+            for ids in columns
+            for start in range(0, len(ids), rows)
+        ]
 
     def writer(self, asset: str, hour: str, schema: pa.Schema, check: Check) -> "TableWriter":
         """A writer whose table replaces the present one when it is published."""

@@ -9,8 +9,10 @@ import pyarrow as pa
 import pytest
 
 from pipeline_assets.adapters.accelerator import Fault, InjectedFault
-from pipeline_assets.adapters.engine import Order, materialize, plan_hour
+from pipeline_assets.adapters.engine import materialize, plan_hour
 from pipeline_assets.adapters.leases import LEASE_S
+from pipeline_assets.adapters.orders import Order
+from pipeline_assets.adapters.shards import Surroundings
 from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.core.plan import Planned, Standing
 from pipeline_assets.core.rows import Made, Outcome, Work
@@ -163,7 +165,9 @@ def test_an_interrupted_run_leaves_pending_rows_that_the_next_run_finishes(ten: 
     """What is finished is published, and the report says that there is more to do."""
     toy = Toy()
     order = Order(toy.stage, HOUR, "run")
-    report = materialize(order, ten.resources, stopped=lambda: len(toy.calls) == 2)
+    report = materialize(
+        order, ten.resources, Surroundings(stopped=lambda: len(toy.calls) == 2)
+    )
     assert (report.interrupted, report.published) == (True, True)
     assert statuses(ten) == ["ok"] * 8 + ["pending"] * 2
     assert ten.rows("toy")["i09"]["quality"] is None
@@ -177,7 +181,8 @@ def test_a_run_that_is_stopped_before_it_begins_changes_nothing_that_stands(ten:
     ten.run(Toy().stage)
     before = ten.rows("toy")
     toy = Toy(producer="loud/2")
-    report = materialize(Order(toy.stage, HOUR, "late"), ten.resources, stopped=lambda: True)
+    order = Order(toy.stage, HOUR, "late")
+    report = materialize(order, ten.resources, Surroundings(stopped=lambda: True))
     assert report.interrupted
     assert ten.rows("toy") == before
 
@@ -186,10 +191,10 @@ def test_progress_counts_every_row_once(ten: Platform) -> None:
     """Those that stand included."""
     told: list[int] = []
     order = Order(Toy().stage, HOUR, "run")
-    materialize(order, ten.resources, progress=told.append)
+    materialize(order, ten.resources, Surroundings(progress=told.append))
     assert sum(told) == 10
     told.clear()
-    materialize(order, ten.resources, progress=told.append)
+    materialize(order, ten.resources, Surroundings(progress=told.append))
     assert sum(told) == 10
 
 
@@ -406,7 +411,7 @@ def test_an_outage_in_the_middle_degrades_just_the_rest_and_heals(mixed: Platfor
                                                   resources.fallback.producer)}  # fmt: skip
 
     resources.accelerator.heal()
-    resources.breakers.probe_again(accelerated_rungs())
+    resources.breakers.probe_again(accelerated_rungs(resources.settings))
     healed = mixed.run(run="healed")
     pictures = [item for item in degraded if not is_text_only(item)]
     work = called(healed)

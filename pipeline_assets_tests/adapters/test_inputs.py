@@ -120,5 +120,5 @@ def test_an_hour_without_items_has_no_works(tmp_path: Path) -> None:
     """No shard, no work."""
     empty = Tables(tmp_path)
     empty.write("items", HOUR, items.SCHEMA.empty_table())
-    assert empty.shards("items", HOUR) == []
+    assert empty.pieces("items", HOUR, 1) == []
     assert works(empty) == {}

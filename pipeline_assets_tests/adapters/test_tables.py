@@ -66,14 +66,14 @@ def test_an_hour_without_rows_is_a_table_of_none(tables: Tables) -> None:
     tables.write(ASSET, HOUR, table_of(), checked)
     assert tables.exists(ASSET, HOUR)
     assert tables.read(ASSET, HOUR).schema.equals(STAGE.schema)
-    assert tables.shards(ASSET, HOUR) == []
+    assert tables.pieces(ASSET, HOUR, ROW_GROUP_ROWS) == []
 
 
 def test_a_table_that_is_not_there_says_what_to_materialize(tables: Tables) -> None:
     """Nothing to read is no table of 0 rows."""
     assert not tables.exists(ASSET, HOUR)
     assert tables.rows(ASSET, HOUR) == 0
-    assert tables.shards(ASSET, HOUR) == []
+    assert tables.pieces(ASSET, HOUR, ROW_GROUP_ROWS) == []
     with pytest.raises(FileNotFoundError, match=f"{ASSET} has no table for hour {HOUR}"):
         tables.read(ASSET, HOUR)
 
@@ -86,14 +86,24 @@ def test_hours_are_listed_oldest_first(tables: Tables) -> None:
     assert tables.hours(ASSET) == ["2025-12-31-23", "2026-03-02-06", "2026-03-02-07"]
 
 
-def test_shards_are_row_groups_and_a_range_reads_just_its_items(tables: Tables) -> None:
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 6, 4096])
+def test_pieces_cover_every_item_once(tables: Tables, rows: int) -> None:
+    """In order, and none is larger than asked for."""
+    tables.write(ASSET, HOUR, table_of(*"abcde"))
+    pieces = tables.pieces(ASSET, HOUR, rows)
+    read = [tables.read(ASSET, HOUR, items=piece)["text"].to_pylist() for piece in pieces]
+    assert "".join(text for piece in read for text in piece) == "abcde"
+    assert max(map(len, read)) == min(rows, 5)
+
+
+def test_pieces_lie_in_row_groups_and_a_range_reads_just_its_items(tables: Tables) -> None:
     """However the range lies to the groups; columns can be picked."""
     count = 2 * ROW_GROUP_ROWS + 5
     tables.write(ASSET, HOUR, table_of(*map(str, range(count))))
-    shards = tables.shards(ASSET, HOUR)
-    assert [first for first, _last in shards] == ["i000000", "i004096", "i008192"]
-    assert shards[-1][1] == f"i{count - 1:06d}"
-    whole = [tables.read(ASSET, HOUR, items=shard).num_rows for shard in shards]
+    pieces = tables.pieces(ASSET, HOUR, ROW_GROUP_ROWS)
+    assert [first for first, _last in pieces] == ["i000000", "i004096", "i008192"]
+    assert pieces[-1][1] == f"i{count - 1:06d}"
+    whole = [tables.read(ASSET, HOUR, items=piece).num_rows for piece in pieces]
     assert whole == [ROW_GROUP_ROWS, ROW_GROUP_ROWS, 5]
     across = tables.read(ASSET, HOUR, ["text"], ("i004095", "i004097"))
     assert across.column_names == ["item_id", "text"]

@@ -6,7 +6,7 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.adapters.engine import Report
+from pipeline_assets.adapters.orders import Report
 from pipeline_assets.assets.shown import (
     PREVIEW_CHARS,
     PREVIEW_ROWS,
@@ -18,7 +18,7 @@ from pipeline_assets.assets.shown import (
     stage_metadata,
     table_metadata,
 )
-from pipeline_assets.core.chain import RungStats
+from pipeline_assets.core.climb import RungStats
 from pipeline_assets_tests.checks.tables import FAILED, FALLBACK, GOOD, OK, PENDING, rows_table
 
 MARKUP = [

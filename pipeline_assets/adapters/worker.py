@@ -1,0 +1,152 @@
+"""A worker process: `python -m pipeline_assets.adapters.worker FD`, started by its supervisor.
+
+Takes tasks from the connection, works on one after the other, and says what it is doing. It ends
+with its supervisor, whatever it is doing then.
+"""
+
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from logging.handlers import QueueHandler
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from traceback import format_exception
+
+from pipeline_assets.adapters.checkpoints import Checkpoints
+from pipeline_assets.adapters.orders import Order, Report
+from pipeline_assets.adapters.shards import Surroundings, process_shard
+from pipeline_assets.adapters.stopping import Stop
+from pipeline_assets.adapters.workers import (
+    Calling,
+    ContextLost,
+    Done,
+    Failed,
+    Finished,
+    Task,
+    picklable,
+)
+from pipeline_assets.core.fingerprint import Keys
+from pipeline_assets.core.rows import RowId
+from pipeline_assets.resources import Resources
+from pipeline_assets.settings import Settings
+from pipeline_assets.stages import find_stage
+
+CONTEXT_LOST = 3
+ORPHANED = 4
+GARBAGE_AT = 50_000
+"""Rows are made by the thousand and die young: looking for cycles among them every 700 objects
+costs a fifth of the bookkeeping."""
+
+
+class Supervisor:
+    """The other end of the connection; a message is whole, whichever thread sends it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection, self._lock = connection, threading.Lock()
+        self.tasks: SimpleQueue[Task] = SimpleQueue()
+        threading.Thread(target=self._listen, name="supervisor", daemon=True).start()
+
+    def tell(self, message: object) -> None:
+        """Send a message. A supervisor that is gone needs no worker."""
+        try:
+            with self._lock:
+                self._connection.send(message)
+        except OSError:
+            os._exit(ORPHANED)
+
+    def calling(self, rung: str, rows: Sequence[RowId]) -> None:
+        """A rung is about to be called."""
+        self.tell(Calling(rung, tuple(rows)))
+
+    def context_lost(self, error: Exception) -> None:
+        """End: every later call here would fail as this one did."""
+        self.tell(ContextLost(f"{type(error).__name__}: {error}"))
+        os._exit(CONTEXT_LOST)
+
+    def _listen(self) -> None:
+        """Take tasks, also while one is worked on: the end of the connection must be seen."""
+        while True:
+            try:
+                self.tasks.put(self._connection.recv())
+            except (EOFError, OSError):
+                os._exit(ORPHANED)
+
+
+class Forward(QueueHandler):
+    """Log records go where the supervisor's go."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        super().__init__(SimpleQueue())
+        self._supervisor = supervisor
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        """Send it, instead of queueing it."""
+        self._supervisor.tell(record)
+
+
+@dataclass(slots=True)
+class Desk:
+    """What a worker keeps open from one piece of an order to the next."""
+
+    lease: tuple[Settings, str, int] | None = None
+    resources: Resources | None = None
+    stop: Stop = field(default_factory=Stop)
+
+    def opened(self, task: Task) -> Resources:
+        """The resources of a task's order; those of another order are closed."""
+        lease = (task.settings, task.lease, task.token)
+        if self.resources is None or self.lease != lease:
+            if self.resources is not None:
+                self.resources.close()
+            self.resources, self.lease = Resources(task.settings), lease
+        return self.resources
+
+    def ask_to_stop(self, number: int, _frame: object) -> None:
+        """SIGTERM: finish the micro-batch in hand."""
+        self.stop.ask(number)
+
+
+def work(task: Task, desk: Desk, supervisor: Supervisor) -> Report:
+    """Work on one piece."""
+    desk.stop = Stop()
+    resources = desk.opened(task)
+    stage = find_stage(task.settings, task.stage)
+    order = Order(stage, task.hour, task.run_id, task.items, task.force, task.strict)
+    lease = resources.leases.joined(task.lease, task.token)
+    checkpoints = Checkpoints(
+        resources.work, stage.name, task.hour, tidy=False, guard=lease.publishing
+    )
+    around = Surroundings(
+        watch=supervisor,
+        progress=lambda rows: supervisor.tell(Finished(rows)),
+        stopped=desk.stop,
+        sleep=desk.stop.sleep,
+    )
+    keys = Keys.of(stage, resources)
+    return process_shard(order, task.piece, resources, checkpoints, keys, around, task.suspects)
+
+
+def main(connection: Connection) -> None:
+    """Work on tasks until the supervisor is gone."""
+    supervisor, desk = Supervisor(connection), Desk()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the supervisor decides
+    signal.signal(signal.SIGTERM, desk.ask_to_stop)
+    logging.basicConfig(level=logging.INFO, handlers=[Forward(supervisor)])
+    gc.freeze()
+    gc.set_threshold(GARBAGE_AT)
+    while True:
+        task = supervisor.tasks.get()
+        try:
+            supervisor.tell(Done(work(task, desk, supervisor)))
+        except Exception as error:  # noqa: BLE001 - the supervisor raises it
+            error.add_note("".join(format_exception(error)))
+            supervisor.tell(Failed(picklable(error)))
+
+
+if __name__ == "__main__":
+    main(Connection(int(sys.argv[1])))

@@ -1,0 +1,329 @@
+"""The local engine: worker processes, and the supervisor that sees them die.
+
+A worker that dies (a crash in native code, the kernel out of memory, a CUDA context that is gone)
+takes no run along: it is replaced, and its piece is handed out again. What it had finished is
+durable; what it was calling is narrowed down to the row that kills.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections import Counter, deque
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import TYPE_CHECKING
+
+from pipeline_assets.core.narrowing import Suspects, after_death
+from pipeline_assets.errors import PipelineError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from pipeline_assets.adapters.orders import Report
+    from pipeline_assets.adapters.shards import Piece
+    from pipeline_assets.core.rows import RowId
+    from pipeline_assets.settings import Settings
+
+log = logging.getLogger(__name__)
+
+LISTEN_S = 0.2
+"""How long a stop may go unnoticed."""
+STILLBORN = 3
+"""Workers that die one after the other before any call: not a row's fault, the run ends."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A piece of an order, as a worker is told: everything by value or by name."""
+
+    settings: Settings
+    stage: str
+    hour: str
+    run_id: str
+    items: frozenset[str]
+    force: bool
+    strict: frozenset[str]
+    piece: Piece
+    lease: str
+    token: int
+    suspects: Suspects = field(default_factory=Suspects)
+
+
+@dataclass(frozen=True, slots=True)
+class Calling:
+    """A worker is about to call a rung (`stage.rung`) with these rows."""
+
+    rung: str
+    rows: tuple[RowId, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A worker has made so many more rows durable."""
+
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A worker has worked on its piece."""
+
+    manifest: Report
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What ended the piece: an error that is nobody's row's (the disk, a lease, a bug of ours)."""
+
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True)
+class ContextLost:
+    """The last word of a worker whose CUDA context is gone."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Death:
+    """What a live supervisor saw: a worker ended while it called a rung, or between calls."""
+
+    calling: Calling | None
+    cause: str
+
+
+class WorkersDied(PipelineError):
+    """Workers die before they call any rung: no row is to blame."""
+
+    def __init__(self, task: Task, cause: str) -> None:
+        self.task, self.cause = task, cause
+        super().__init__(
+            f"{task.stage} of {task.hour}: {STILLBORN} workers in a row died before they called "
+            f"a rung: {cause}. See what they wrote to stderr; with PIPELINE_WORKERS=0 the work is "
+            "done in the run's own process, where the error is seen"
+        )
+
+
+@dataclass(slots=True)
+class _Worker:
+    """A worker process as its supervisor sees it. It ends when the connection does."""
+
+    process: subprocess.Popen[bytes]
+    connection: Connection
+    task: Task | None = None
+    calling: Calling | None = None
+    last_words: str | None = None
+
+    @classmethod
+    def started(cls) -> _Worker:
+        ours, theirs = Pipe()
+        command = [sys.executable, "-m", "pipeline_assets.adapters.worker", str(theirs.fileno())]
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()])  # noqa: S603 - ourselves
+        theirs.close()
+        return cls(process, ours)
+
+    def give(self, task: Task) -> None:
+        self.task, self.calling, self.last_words = task, None, None
+        self.connection.send(task)
+
+    def cause(self) -> str:
+        """How the process ended."""
+        code = self.process.wait()
+        ended = f"it ended with {code}" if code >= 0 else f"killed by {_signal_name(-code)}"
+        return f"{self.last_words} ({ended})" if self.last_words else ended
+
+    def end(self, *, at_once: bool) -> None:
+        """At once where it has work in hand that nobody wants any more; else when it likes."""
+        self.connection.close()
+        if at_once:
+            self.process.kill()
+        self.process.wait()
+
+
+class Workers:
+    """At most `count` worker processes, started when there is work for them."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._idle: list[_Worker] = []
+
+    def run(
+        self,
+        tasks: Iterable[Task],
+        at_most: int | None,
+        *,
+        progress: Callable[[int], None],
+        stopped: Callable[[], bool],
+        died: Callable[[Death], None],
+    ) -> Iterator[Report]:
+        """The manifest of each task, as they come. Raises what ended a piece, and `WorkersDied`.
+
+        At most `at_most` workers share the tasks. `died` is told of each death. Once `stopped`,
+        no further task is begun, and those begun end after the micro-batch in hand.
+        """
+        shift = _Shift(self, iter(tasks), min(self._count, at_most or self._count))
+        try:
+            yield from shift.work(progress, stopped, died)
+        finally:
+            shift.over()
+
+    def hire(self) -> _Worker:
+        """An idle worker, the longest-serving first, since it has its models loaded."""
+        return self._idle.pop(0) if self._idle else _Worker.started()
+
+    def back(self, worker: _Worker) -> None:
+        """A worker without a task is kept for the next."""
+        self._idle.append(worker)
+        self._idle.sort(key=lambda each: each.process.pid)
+
+    def close(self) -> None:
+        """End the processes."""
+        while self._idle:
+            self._idle.pop().end(at_once=False)
+
+
+@lru_cache(maxsize=1)
+def shared_workers(count: int) -> Workers:
+    """The workers of this process: kept for its life, since starting them costs a second each."""
+    workers = Workers(count)
+    atexit.register(workers.close)
+    return workers
+
+
+def default_count() -> int:
+    """One worker for each core that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+@dataclass(slots=True)
+class _Shift:
+    """The tasks of one order, shared out among workers."""
+
+    workers: Workers
+    tasks: Iterator[Task]
+    most: int
+    busy: list[_Worker] = field(default_factory=list)
+    again: deque[Task] = field(default_factory=deque)
+    stillborn: int = 0
+    asked_to_stop: bool = False
+
+    def work(
+        self,
+        progress: Callable[[int], None],
+        stopped: Callable[[], bool],
+        died: Callable[[Death], None],
+    ) -> Iterator[Report]:
+        while True:
+            self._hand_out(stopped)
+            if not self.busy:
+                return
+            ready = wait([worker.connection for worker in self.busy], timeout=LISTEN_S)
+            for worker in [each for each in self.busy if each.connection in ready]:
+                yield from self._heard(worker, progress, died)
+
+    def over(self) -> None:
+        """Whoever still works does so for nobody: what they finished is durable."""
+        for worker in self.busy:
+            worker.end(at_once=True)
+        self.busy.clear()
+
+    def _hand_out(self, stopped: Callable[[], bool]) -> None:
+        if stopped():
+            self._ask_to_stop()
+            return
+        while len(self.busy) < self.most:
+            task = self.again.popleft() if self.again else next(self.tasks, None)
+            if task is None:
+                return
+            worker = self.workers.hire()
+            self.busy.append(worker)
+            self._give(worker, task)
+
+    def _give(self, worker: _Worker, task: Task) -> None:
+        try:
+            worker.give(task)
+        except OSError:  # it died while it was idle; the next look at it says so
+            log.debug("a worker is gone before its task reached it")
+
+    def _ask_to_stop(self) -> None:
+        if not self.asked_to_stop:
+            self.asked_to_stop = True
+            for worker in self.busy:
+                worker.process.send_signal(signal.SIGTERM)
+
+    def _heard(
+        self, worker: _Worker, progress: Callable[[int], None], died: Callable[[Death], None]
+    ) -> Iterator[Report]:
+        try:
+            message = worker.connection.recv()
+        except (EOFError, OSError):
+            self._buried(worker, died)
+            return
+        self.stillborn = 0
+        match message:
+            case Calling():
+                worker.calling = message
+            case Finished(rows):
+                worker.calling = None
+                progress(rows)
+            case Done(manifest):
+                self.busy.remove(worker)
+                self.workers.back(worker)
+                yield self._accepted(manifest, worker.task)
+            case Failed(error):
+                self.busy.remove(worker)
+                self.workers.back(worker)
+                raise error
+            case ContextLost(reason):
+                worker.last_words = reason
+            case logging.LogRecord():
+                logging.getLogger(message.name).handle(message)
+
+    def _accepted(self, manifest: Report, task: Task | None) -> Report:
+        """A piece that another's SIGTERM interrupted is handed out again, and counted then."""
+        if not manifest.interrupted or self.asked_to_stop or task is None:
+            return manifest
+        self.again.append(task)
+        return replace(manifest, rows=0, planned=Counter(), standing=Counter(), interrupted=False)
+
+    def _buried(self, worker: _Worker, died: Callable[[Death], None]) -> None:
+        """A worker died: its task is handed out again, with what its death proves."""
+        self.busy.remove(worker)
+        worker.connection.close()
+        cause, task = worker.cause(), worker.task
+        if task is None:
+            return
+        if worker.calling is None:
+            self.stillborn += 1
+            if self.stillborn >= STILLBORN:
+                raise WorkersDied(task, cause)
+        else:
+            suspects = after_death(task.suspects, worker.calling.rows, cause)
+            task = replace(task, suspects=suspects)
+        died(Death(worker.calling, cause))
+        if not self.asked_to_stop:
+            self.again.append(task)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def picklable(error: Exception) -> Exception:
+    """An error as it may cross to the supervisor; one that cannot be is told in words."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    except Exception:  # noqa: BLE001 - whatever is wrong with it
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
