@@ -12,8 +12,9 @@ import pytest
 from aiohttp import web
 from hypothesis import settings as hypothesis_settings
 
-from pipeline_assets.adapters.engine import Order, Report, materialize
+from pipeline_assets.adapters.engine import materialize
 from pipeline_assets.adapters.http import HttpFetcher, Seams
+from pipeline_assets.adapters.orders import Order, Report
 from pipeline_assets.adapters.state import State
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.core.sizes import BatchSizes
@@ -27,6 +28,7 @@ from pipeline_assets.sample.shop import Shop
 from pipeline_assets.settings import load_settings
 from pipeline_assets.stages import STAGES
 from pipeline_assets.stages.items import ItemsReport, materialize_items
+from pipeline_assets_tests.postgres import database_url, postgres  # noqa: F401 - fixtures
 
 HOUR_START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 HOUR = hour_name(HOUR_START)
@@ -86,6 +88,7 @@ def open_resources(
         "state_url": "",
         "feed": str(data / "feed.csv"),
         "accelerator": "cpu",
+        "workers": 0,  # fakes and clocks do not reach other processes
         "start": HOUR_START - timedelta(days=1),
         "fetch_allow": () if shop is None else (shop.url.removeprefix("http://"),),
     }

@@ -577,7 +577,7 @@ def test_every_command_explains_itself() -> None:
     for command_path in ("demo", "doctor", "run", "plan", "quality", "show", "search"):
         explain(command_path)
     for group, names in {
-        "dead-letters": ("list",),
+        "dead-letters": ("list", "requeue", "discard"),
         "breakers": ("list", "reset", "open"),
         "accelerator": ("status", "fail", "heal"),
     }.items():

@@ -1,14 +1,14 @@
 """Breakers in the state database: one for all runs and processes, on the database's clock."""
 
-import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.state import State, breakers
+from pipeline_assets.adapters.state import State, breaker_events, breakers
 from pipeline_assets.core.breaker import (
     BreakerRule,
     BreakerState,
@@ -17,7 +17,11 @@ from pipeline_assets.core.breaker import (
     Mode,
     Probe,
     Refusal,
+    Result,
+    can_count,
     force,
+    open_for,
+    probe_early,
     record,
     release,
     request,
@@ -28,8 +32,31 @@ from pipeline_assets.errors import CircuitOpen, RowError
 
 log = logging.getLogger(__name__)
 
+EVENTS_KEPT = 1000
+"""For each breaker: two weeks of a host that goes down and up every hour."""
+SAID_TO_BE_WELL = "said to be well again before the wait was over"
+
+# Made once: building a statement takes as long as SQLite takes for its answer.
+_BY_NAMES = sa.select(breakers.c.name, breakers.c.state).where(
+    breakers.c.name.in_(sa.bindparam("names", expanding=True))
+)
+_LOCKED = sa.select(breakers.c.state).where(breakers.c.name == sa.bindparam("of")).with_for_update()
+_CHANGE = sa.update(breakers).where(breakers.c.name == sa.bindparam("of"))
+
 T = TypeVar("T")
 Step = Callable[[BreakerState, float], tuple[BreakerState, T]]
+
+
+@dataclass(frozen=True, slots=True)
+class BreakerEvent:
+    """One transition: when a breaker's generation began, and why."""
+
+    name: str
+    generation: int
+    at: float
+    from_mode: Mode
+    to_mode: Mode
+    reason: str
 
 
 class BreakerStore:
@@ -50,61 +77,97 @@ class BreakerStore:
 
     def load(self, name: str) -> BreakerState:
         """One breaker; a new one is closed."""
+        return self.load_several({name})[name]
+
+    def load_several(self, names: set[str]) -> dict[str, BreakerState]:
+        """Breakers by name, as they are at one moment."""
         with self._state.reading() as connection:
-            return self._select(connection, name)
+            rows = connection.execute(_BY_NAMES, {"names": list(names)}).all()
+        found = {name: _loaded(state) for name, state in rows}
+        return {name: found.get(name, BreakerState()) for name in names}
 
     def now(self) -> float:
         """The clock that all breakers go by."""
         with self._state.reading() as connection:
             return self._state.now(connection)
 
+    def events(self, name: str | None, limit: int) -> list[BreakerEvent]:
+        """Transitions, newest first: of all, or of a breaker and its scopes."""
+        query = sa.select(breaker_events).limit(limit)
+        query = query.order_by(
+            breaker_events.c.at.desc(), breaker_events.c.generation.desc(), breaker_events.c.name
+        )
+        if name is not None:
+            scopes = breaker_events.c.name.startswith(f"{name}@", autoescape=True)
+            query = query.where(sa.or_(breaker_events.c.name == name, scopes))
+        with self._state.reading() as connection:
+            return [
+                BreakerEvent(
+                    row.name,
+                    row.generation,
+                    row.at,
+                    Mode(row.from_mode),
+                    Mode(row.to_mode),
+                    row.reason,
+                )
+                for row in connection.execute(query)
+            ]
+
     def apply(self, name: str, step: Step[T]) -> T:
-        """Apply `step` to a breaker and store the outcome; log each transition."""
+        """Apply `step` to a breaker and store the outcome, with an event for a transition."""
         with self._state.transaction() as connection:
-            self._insert_missing(connection, name)
-            before = self._select(connection, name, lock=True)
+            before = self._locked(connection, name)
             now = self._state.now(connection)
             after, answer = step(before, now)
             if after != before:
-                connection.execute(
-                    sa.update(breakers)
-                    .where(breakers.c.name == name)
-                    .values(state=asdict(after), updated_at=now)
-                )
-        if after.mode is not before.mode:
-            log.warning("breaker %s: %s → %s", name, before.mode, after.mode)
+                changed = {"of": name, "state": _stored(after), "updated_at": now}
+                connection.execute(_CHANGE, changed)
+            if after.generation != before.generation:
+                _keep_event(connection, name, before.mode, after, now)
+        if after.generation != before.generation:
+            log.warning("breaker %s: %s → %s: %s", name, before.mode, after.mode, after.reason)
         return answer
 
     def force(self, name: str, mode: Mode) -> None:
-        """Put a breaker into `mode` on somebody's word."""
-        self.apply(name, lambda state, _now: (force(state, mode), None))
+        """Put a breaker into `mode` on a person's word."""
+        reason = f"{mode.replace('-', ' ')} by a person"
+        self.apply(name, lambda state, _now: (force(state, mode, reason), None))
+
+    def open_for(self, name: str, seconds: float) -> None:
+        """Open a breaker for some time on a person's word."""
+        reason = f"opened for {seconds:g} s by a person"
+        self.apply(name, lambda state, now: (open_for(state, now, seconds, reason), None))
 
     def reset(self, name: str) -> None:
-        """Close a breaker and forget what it recorded."""
-        self.apply(name, lambda state, _now: (reset(state), None))
+        """Close a breaker and forget what it recorded, on a person's word."""
+        self.apply(name, lambda state, _now: (reset(state, "reset by a person"), None))
 
-    def probe_again(self, prefixes: tuple[str, ...]) -> list[str]:
-        """Half-open every open breaker whose name starts with one of `prefixes`."""
-        waiting = [
+    def probe_again(self, rungs: tuple[str, ...]) -> list[str]:
+        """Half-open every open breaker of these rungs, which are said to be well again."""
+        open_now = [
             name
             for name, state in self.all().items()
-            if state.mode is Mode.OPEN and name.startswith(prefixes)
+            if state.mode is Mode.OPEN and name.partition("@")[0] in rungs
         ]
-        for name in waiting:
-            self.force(name, Mode.HALF_OPEN)
-        return waiting
+        for name in open_now:
+            self.apply(name, lambda state, _now: (probe_early(state, SAID_TO_BE_WELL), None))
+        return open_now
 
-    def _insert_missing(self, connection: sa.Connection, name: str) -> None:
+    def _locked(self, connection: sa.Connection, name: str) -> BreakerState:
+        """The breaker, which nobody else changes before the transaction ends."""
+        state = self._select(connection, name)
+        if state is not None:
+            return state
         new = self._state.insert(breakers).values(
-            name=name, state=asdict(BreakerState()), updated_at=0.0
+            name=name, state=_stored(BreakerState()), updated_at=0.0
         )
         connection.execute(new.on_conflict_do_nothing(index_elements=["name"]))
+        return self._select(connection, name) or BreakerState()
 
     @staticmethod
-    def _select(connection: sa.Connection, name: str, *, lock: bool = False) -> BreakerState:
-        query = sa.select(breakers.c.state).where(breakers.c.name == name)
-        stored = connection.execute(query.with_for_update() if lock else query).scalar_one_or_none()
-        return BreakerState() if stored is None else _loaded(stored)
+    def _select(connection: sa.Connection, name: str) -> BreakerState | None:
+        stored = connection.execute(_LOCKED, {"of": name}).scalar_one_or_none()
+        return None if stored is None else _loaded(stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +179,14 @@ class BreakerGate:
 
     def permit(self, rung: str, scope: str) -> "BreakerPermit | CircuitOpen":
         """A permit for one call, or `CircuitOpen` with how long it will be so."""
-        if scope and self.store.load(rung).mode is Mode.FORCED_OPEN:
-            # A person's word about the rung holds for each of its scopes.
-            return _circuit_open(rung, Refusal(Mode.FORCED_OPEN, None), 0.0)
-        name = f"{rung}@{scope}" if scope else rung
-        # A closed breaker grants without a word to the database but this one read.
-        seen = self.store.load(name)
+        name, seen = self._in_charge(rung, scope)
+        # What changes nothing, a closed breaker's grant or a refusal, takes no lock.
         if seen.mode in (Mode.CLOSED, Mode.DISABLED):
             return BreakerPermit(self.store, self.rule, name, Grant(seen.generation))
-        answer, now = self.store.apply(name, self._request)
+        now = self.store.now()
+        after, answer = request(seen, self.rule, now)
+        if after != seen:
+            answer, now = self.store.apply(name, self._request)
         if isinstance(answer, Grant):
             return BreakerPermit(self.store, self.rule, name, answer)
         return _circuit_open(name, answer, now)
@@ -132,6 +194,13 @@ class BreakerGate:
     def available(self, rung: str) -> bool:
         """Whether a call of `rung` would be let through now; takes no permit."""
         return would_grant(self.store.load(rung), self.rule, self.store.now())
+
+    def _in_charge(self, rung: str, scope: str) -> tuple[str, BreakerState]:
+        """The scope's own breaker; but the rung's, unless closed, holds for each of its scopes."""
+        scoped = _storable(f"{rung}@{scope}") if scope else rung
+        seen = self.store.load_several({rung, scoped})
+        name = scoped if seen[rung].mode is Mode.CLOSED else rung
+        return name, seen[name]
 
     def _request(
         self, state: BreakerState, now: float
@@ -151,56 +220,92 @@ class BreakerPermit:
 
     def success(self, seconds: float) -> None:
         """The call was answered after `seconds`."""
-        self._record(failed=False, slow=seconds >= self.rule.slow_call_s)
+        self._record(Result(failed=False, slow=self._slow(seconds)))
 
     def failure(self, error: RowError, seconds: float) -> None:
         """The call failed after `seconds`, for a reason that can pass."""
-        after = error.retry_after.total_seconds() if error.retry_after is not None else None
-        self._record(failed=True, slow=seconds >= self.rule.slow_call_s, retry_after_s=after)
+        after_s = error.retry_after.total_seconds() if error.retry_after is not None else None
+        said = _storable(f"{error.kind}: {error.message}")
+        self._record(Result(True, self._slow(seconds), after_s, said))
 
     def release(self) -> None:
         """The call proves nothing: the permit goes back."""
         if self.grant.probe is not None:
             self.store.apply(self.name, lambda state, _now: (release(state, self.grant), None))
 
-    def _record(self, *, failed: bool, slow: bool, retry_after_s: float | None = None) -> None:
+    def _slow(self, seconds: float) -> bool:
+        return seconds >= self.rule.slow_call_s
+
+    def _record(self, result: Result) -> None:
+        if not can_count(self.rule, self.grant, result):
+            return
         self.store.apply(
             self.name,
-            lambda state, now: (
-                record(
-                    state,
-                    self.rule,
-                    now,
-                    self.grant,
-                    failed=failed,
-                    slow=slow,
-                    retry_after_s=retry_after_s,
-                ),
-                None,
-            ),
+            lambda state, now: (record(state, self.rule, now, self.grant, result), None),
         )
+
+
+def _storable(text: str) -> str:
+    """Strangers' text without the one character that PostgreSQL's strings cannot hold."""
+    return text.replace("\0", "")
 
 
 def _circuit_open(name: str, refusal: Refusal, now: float) -> CircuitOpen:
-    if refusal.mode is Mode.FORCED_OPEN:
+    """Why no call was made. A scope's breaker also says how long its rows wait.
+
+    A rung's own may half-open early, on a health signal's word; rows that were told to wait would
+    not be planned then.
+    """
+    if refusal.retry_at is None:
         return CircuitOpen(
-            f"breaker {name} was forced open; no call was made. `pipeline-assets breakers reset "
+            f"breaker {name} is {refusal.mode}; no call was made. `pipeline-assets breakers reset "
             f"{name}` closes it"
         )
-    seconds = max(0.0, (refusal.retry_at or now) - now)
+    wait = timedelta(seconds=max(0.0, refusal.retry_at - now))
     return CircuitOpen(
-        f"breaker {name} is {refusal.mode}; no call was made, the next is due in {seconds:.0f} s"
+        f"breaker {name} is {refusal.mode}; no call was made, the next is due in "
+        f"{wait.total_seconds():.0f} s",
+        retry_after=wait if "@" in name else None,
     )
 
 
+def _keep_event(
+    connection: sa.Connection, name: str, before: Mode, after: BreakerState, now: float
+) -> None:
+    """Keep a transition, and drop the one that is now too old."""
+    connection.execute(
+        sa.insert(breaker_events).values(
+            name=name,
+            generation=after.generation,
+            at=now,
+            from_mode=before,
+            to_mode=after.mode,
+            reason=after.reason,
+        )
+    )
+    connection.execute(
+        sa.delete(breaker_events).where(
+            breaker_events.c.name == name,
+            breaker_events.c.generation <= after.generation - EVENTS_KEPT,
+        )
+    )
+
+
+def _stored(state: BreakerState) -> dict[str, Any]:
+    """The state as JSON has it: `asdict` would copy every value deeply, at ten times the cost."""
+    calls = [(call.at, call.failed, call.slow, call.count) for call in state.calls]
+    probes = [(probe.number, probe.lease_until) for probe in state.probes]
+    shallow = {field: getattr(state, field) for field in BreakerState.__slots__}
+    return {**shallow, "calls": calls, "probes": probes}
+
+
 def _loaded(stored: Any) -> BreakerState:
-    data = json.loads(stored) if isinstance(stored, str) else stored
     return BreakerState(
         **{
-            **data,
-            "mode": Mode(data["mode"]),
-            "calls": tuple(Call(**call) for call in data["calls"]),
-            "probes": tuple(Probe(**probe) for probe in data["probes"]),
-            "results": tuple(data["results"]),
+            **stored,
+            "mode": Mode(stored["mode"]),
+            "calls": tuple(Call(*call) for call in stored["calls"]),
+            "probes": tuple(Probe(*probe) for probe in stored["probes"]),
+            "results": tuple(stored["results"]),
         }
     )

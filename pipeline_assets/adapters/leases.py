@@ -39,17 +39,20 @@ class Leases:
         """
         owner = f"{socket.gethostname()}:{os.getpid()}"
         with self._state.transaction() as connection:
-            now = self._state.now(connection)
+            # A row that is not there yet cannot be locked, and two could both be its first owner.
+            nobody = self._state.insert(leases).values(name=name, token=0, owner="", expires_at=0.0)
+            connection.execute(nobody.on_conflict_do_nothing(index_elements=["name"]))
             held = connection.execute(
                 sa.select(leases).where(leases.c.name == name).with_for_update()
-            ).one_or_none()
-            if held is not None and held.expires_at > now and not _is_gone(held.owner):
+            ).one()
+            now = self._state.now(connection)
+            if held.expires_at > now and not _is_gone(held.owner):
                 raise LeaseHeld(name, held.owner, held.expires_at - now)
-            token = 1 if held is None else held.token + 1
-            values = {"token": token, "owner": owner, "expires_at": now + LEASE_S}
-            statement = self._state.insert(leases).values(name=name, **values)
+            token = held.token + 1
             connection.execute(
-                statement.on_conflict_do_update(index_elements=["name"], set_=values)
+                sa.update(leases)
+                .where(leases.c.name == name)
+                .values(token=token, owner=owner, expires_at=now + LEASE_S)
             )
         return self.joined(name, token)
 

@@ -7,12 +7,19 @@ States and transitions (boundaries are inclusive: a limit that is met counts):
       └──────── k probes, too few failures ────────┼──────────────────────────┤
                                                    └── failures at the rate, or no result in time
 
-Times are seconds on one clock, the database's. Every transition starts a new generation, and a
-result that carries an older generation changes nothing.
+Times are seconds on one clock, the database's. Every transition starts a new generation and says
+why in a short sentence, and a result that carries an older generation changes nothing.
 """
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+
+LONGEST_OPEN_FOR_S = 86_400.0
+"""A day: whoever asks to be left alone for longer is asked again tomorrow."""
+
+GOOD_CALLS_KEPT = 50
+"""Good calls within a fiftieth of the window are kept as one entry: a failure rate moves by a
+fiftieth at most, and a result costs as much on a busy rung as on an idle one."""
 
 
 class Mode(StrEnum):
@@ -53,11 +60,30 @@ class BreakerRule:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One recorded call."""
+    """One recorded call, or `count` good ones that came closely together."""
 
     at: float
     failed: bool
     slow: bool
+    count: int = 1
+
+    @property
+    def good(self) -> bool:
+        """Neither failed nor slow."""
+        return not (self.failed or self.slow)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a granted call.
+
+    `retry_after_s` is for how long the other side asked to be left alone; `error` is what it said.
+    """
+
+    failed: bool
+    slow: bool = False
+    retry_after_s: float | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +96,11 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class BreakerState:
-    """Everything that a breaker remembers."""
+    """Everything that a breaker remembers; `reason` is why it stands where it does."""
 
     mode: Mode = Mode.CLOSED
     generation: int = 0
+    reason: str = ""
     calls: tuple[Call, ...] = ()
     retry_at: float = 0.0
     reopenings: int = 0
@@ -120,24 +147,32 @@ def would_grant(state: BreakerState, rule: BreakerRule, now: float) -> bool:
     return isinstance(request(state, rule, now)[1], Grant)
 
 
+def can_count(rule: BreakerRule, grant: Grant, result: Result) -> bool:
+    """Whether a result can change anything; if not, nobody need be told.
+
+    A success outside half-open counts for a rate, or to complete the minimum of calls. Where it
+    does not, it is not kept, so that a busy rung does not fill the breaker's memory.
+    """
+    return (
+        result.failed
+        or grant.probe is not None
+        or rule.failure_rate is not None
+        or rule.slow_rate is not None
+        or rule.minimum_calls > 1
+    )
+
+
 def record(
-    state: BreakerState,
-    rule: BreakerRule,
-    now: float,
-    grant: Grant,
-    *,
-    failed: bool,
-    slow: bool = False,
-    retry_after_s: float | None = None,
+    state: BreakerState, rule: BreakerRule, now: float, grant: Grant, result: Result
 ) -> BreakerState:
     """Report the result of a granted call."""
-    if grant.generation != state.generation:
+    if grant.generation != state.generation or not can_count(rule, grant, result):
         return state
     match state.mode:
         case Mode.CLOSED:
-            return _record_closed(state, rule, now, Call(now, failed, slow), retry_after_s)
+            return _record_closed(state, rule, now, result)
         case Mode.HALF_OPEN:
-            return _record_probe(state, rule, now, grant, failed=failed, wait_s=retry_after_s)
+            return _record_probe(state, rule, now, grant, result)
         case Mode.OPEN | Mode.FORCED_OPEN | Mode.DISABLED:
             return state
 
@@ -149,29 +184,45 @@ def release(state: BreakerState, grant: Grant) -> BreakerState:
     return _without_probe(state, grant)
 
 
-def force(state: BreakerState, mode: Mode) -> BreakerState:
+def open_for(state: BreakerState, now: float, seconds: float, reason: str) -> BreakerState:
+    """Leave the other side alone for `seconds`, at most `LONGEST_OPEN_FOR_S`.
+
+    No reopening, so no later wait grows by it; what is open stays so for the longer of the two.
+    """
+    until = now + min(seconds, LONGEST_OPEN_FOR_S)
+    if state.mode is Mode.OPEN:
+        return replace(state, retry_at=max(state.retry_at, until))
+    return replace(_entered(state, Mode.OPEN, reason), retry_at=until)
+
+
+def probe_early(state: BreakerState, reason: str) -> BreakerState:
+    """Half-open what is open before its wait is over, on a health signal's word."""
+    return force(state, Mode.HALF_OPEN, reason) if state.mode is Mode.OPEN else state
+
+
+def force(state: BreakerState, mode: Mode, reason: str) -> BreakerState:
     """A person's or a health signal's word: put the breaker into `mode`, memory cleared.
 
     Into the mode that it is in already nothing happens, so that of many who say so one is heard.
     """
-    if state.mode is mode:
+    return state if state.mode is mode else _entered(state, mode, reason)
+
+
+def reset(state: BreakerState, reason: str) -> BreakerState:
+    """Closed, with nothing remembered; where that is so already, nothing happens."""
+    if state == BreakerState(generation=state.generation, reason=state.reason):
         return state
-    return BreakerState(mode=mode, generation=state.generation + 1, reopenings=state.reopenings)
+    return replace(_entered(state, Mode.CLOSED, reason), reopenings=0)
 
 
-def reset(state: BreakerState) -> BreakerState:
-    """Closed, with nothing remembered but the generation."""
-    return BreakerState(generation=state.generation + 1)
+def _entered(state: BreakerState, mode: Mode, reason: str) -> BreakerState:
+    """A transition: a new generation, which remembers only how often it has reopened."""
+    return BreakerState(mode, state.generation + 1, reason, reopenings=state.reopenings)
 
 
 def _time_passed(state: BreakerState, rule: BreakerRule, now: float) -> BreakerState:
     if state.mode is Mode.OPEN and now >= state.retry_at:
-        return BreakerState(
-            mode=Mode.HALF_OPEN,
-            generation=state.generation + 1,
-            reopenings=state.reopenings,
-            last_progress=now,
-        )
+        return replace(_entered(state, Mode.HALF_OPEN, "the wait is over"), last_progress=now)
     if state.mode is Mode.HALF_OPEN:
         if state.last_progress is None:
             return replace(state, last_progress=now)
@@ -182,9 +233,10 @@ def _time_passed(state: BreakerState, rule: BreakerRule, now: float) -> BreakerS
 
 def _half_open_ended(state: BreakerState, rule: BreakerRule, now: float) -> BreakerState:
     """No more results came in time: too little traffic closes on its successes, silence reopens."""
+    silence = f"no result for {rule.half_open_max_s:g} s"
     if state.results and not any(state.results):
-        return reset(state)
-    return _opened(state, rule, now, None)
+        return reset(state, f"{silence}, and no probe before had failed")
+    return _opened(state, rule, now, silence)
 
 
 def _request_probe(
@@ -208,69 +260,80 @@ def _without_probe(state: BreakerState, grant: Grant) -> BreakerState:
 
 
 def _record_closed(
-    state: BreakerState, rule: BreakerRule, now: float, call: Call, retry_after_s: float | None
+    state: BreakerState, rule: BreakerRule, now: float, result: Result
 ) -> BreakerState:
-    if not (call.failed or call.slow or _counts_successes(rule)):
+    calls = tuple(call for call in state.calls if now - call.at <= rule.window_s)
+    calls = _added(calls, Call(now, result.failed, result.slow), rule.window_s)
+    why = _why_open(calls, rule)
+    if why is not None:
+        return _opened(state, rule, now, why + _last(result), result.retry_after_s)
+    return _left_alone(replace(state, calls=calls), now, result)
+
+
+def _added(calls: tuple[Call, ...], call: Call, window_s: float) -> tuple[Call, ...]:
+    last = calls[-1] if calls else None
+    if last is None or not (last.good and call.good):
+        return (*calls, call)
+    if call.at - last.at >= window_s / GOOD_CALLS_KEPT:
+        return (*calls, call)
+    return (*calls[:-1], replace(last, count=last.count + 1))
+
+
+def _left_alone(state: BreakerState, now: float, result: Result) -> BreakerState:
+    """Open for as long as the other side asked, whatever the counts; zero is no request."""
+    if not result.retry_after_s:
         return state
-    calls = (*(old for old in state.calls if now - old.at <= rule.window_s), call)
-    if _trips(calls, rule):
-        return _opened(state, rule, now, retry_after_s)
-    return replace(state, calls=calls)
+    reason = f"asked to be left alone for {result.retry_after_s:g} s{_last(result)}"
+    return open_for(state, now, result.retry_after_s, reason)
 
 
-def _counts_successes(rule: BreakerRule) -> bool:
-    """Whether a success can matter: for a rate, or to complete the minimum of calls.
-
-    Where it cannot, it is not kept, so that a busy rung does not fill the breaker's memory.
-    """
-    return rule.failure_rate is not None or rule.slow_rate is not None or rule.minimum_calls > 1
-
-
-def _trips(calls: tuple[Call, ...], rule: BreakerRule) -> bool:
-    if len(calls) < rule.minimum_calls:
-        return False
+def _why_open(calls: tuple[Call, ...], rule: BreakerRule) -> str | None:
+    """The condition that these calls meet, in words; None while they meet none."""
+    total = sum(call.count for call in calls)
+    if total < rule.minimum_calls:
+        return None
     failed = sum(call.failed for call in calls)
     slow = sum(call.slow for call in calls)
-    return (
-        (rule.failures is not None and failed >= rule.failures)
-        or (rule.failure_rate is not None and failed / len(calls) >= rule.failure_rate)
-        or (rule.slow_rate is not None and slow / len(calls) >= rule.slow_rate)
-    )
+    if rule.failures is not None and failed >= rule.failures:
+        return f"{failed} failure{'s' * (failed > 1)} in {rule.window_s:g} s"
+    if rule.failure_rate is not None and failed / total >= rule.failure_rate:
+        return f"{failed} of {total} calls in {rule.window_s:g} s failed"
+    if rule.slow_rate is not None and slow / total >= rule.slow_rate:
+        took = f"took {rule.slow_call_s:g} s or longer"
+        return f"{slow} of {total} calls in {rule.window_s:g} s {took}"
+    return None
 
 
 def _record_probe(
-    state: BreakerState,
-    rule: BreakerRule,
-    now: float,
-    grant: Grant,
-    *,
-    failed: bool,
-    wait_s: float | None,
+    state: BreakerState, rule: BreakerRule, now: float, grant: Grant, result: Result
 ) -> BreakerState:
     state = _time_passed(state, rule, now)
     if state.mode is not Mode.HALF_OPEN:
         return state  # half-open's maximum is over: reopened, and this result is an old one
     if all(probe.number != grant.probe for probe in state.probes):
         return state  # its lease ended and the permit went to somebody else
-    state = _without_probe(state, grant)
-    results = (*state.results, failed)
-    if len(results) < rule.probes:
-        return replace(state, results=results, last_progress=now)
-    if sum(results) / len(results) >= rule.probe_failure_rate:
-        return _opened(state, rule, now, wait_s)
-    return reset(state)
+    results = (*state.results, result.failed)
+    state = replace(_without_probe(state, grant), results=results, last_progress=now)
+    complete = len(results) >= rule.probes
+    why = f"{sum(results)} of {len(results)} probes failed"
+    if complete and sum(results) / len(results) >= rule.probe_failure_rate:
+        return _opened(state, rule, now, why + _last(result), result.retry_after_s)
+    if complete and not result.retry_after_s:
+        return reset(state, why)
+    return _left_alone(state, now, result)
 
 
 def _opened(
-    state: BreakerState, rule: BreakerRule, now: float, retry_after_s: float | None
+    state: BreakerState, rule: BreakerRule, now: float, reason: str, asked_s: float | None = None
 ) -> BreakerState:
+    """Open for the rule's wait or for as long as the other side asked, whichever is longer."""
     again = state.reopenings + 1 if state.mode is Mode.HALF_OPEN else 0
-    return BreakerState(
-        mode=Mode.OPEN,
-        generation=state.generation + 1,
-        retry_at=now + max(_wait_s(rule, again), retry_after_s or 0.0),
-        reopenings=again,
-    )
+    wait_s = max(_wait_s(rule, again), min(asked_s or 0.0, LONGEST_OPEN_FOR_S))
+    return replace(_entered(state, Mode.OPEN, reason), retry_at=now + wait_s, reopenings=again)
+
+
+def _last(result: Result) -> str:
+    return f"; the last: {result.error}" if result.error else ""
 
 
 def _wait_s(rule: BreakerRule, reopenings: int) -> float:

@@ -1,6 +1,7 @@
 """Where the last good copy of a URL lies."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 
@@ -28,6 +29,24 @@ def test_a_copy_is_found_as_it_was_kept(copies: Copies) -> None:
     copies.keep({"https://shop.example/a": COPY, "https://shop.example/b": kept})
     found = copies.find(["https://shop.example/a", "https://shop.example/b", "https://x.example"])
     assert found == {"https://shop.example/a": COPY, "https://shop.example/b": kept}
+
+
+@pytest.mark.parametrize(
+    "url", ["https://shop.example/" + "x" * 6000, "https://x.example/\0", "ü" * 900]
+)
+def test_any_url_can_be_kept(copies: Copies, url: str) -> None:
+    """However long, and whatever is in it."""
+    copies.keep({url: COPY})
+    assert copies.find([url, "https://shop.example/"]) == {url: COPY}
+
+
+def test_many_who_keep_the_same_urls_do_not_wait_for_each_other_for_ever(copies: Copies) -> None:
+    """Whatever order each has them in."""
+    urls = [f"https://shop.example/{number}" for number in range(50)]
+    orders = [urls, urls[::-1]] * 10
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda order: copies.keep(dict.fromkeys(order, COPY)), orders))
+    assert len(copies.find(urls)) == len(urls)
 
 
 def test_a_newer_copy_replaces_the_older(copies: Copies) -> None:

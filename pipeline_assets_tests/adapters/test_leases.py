@@ -3,6 +3,8 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -24,9 +26,9 @@ print(leases.acquire(sys.argv[3]).token)
 
 
 @pytest.fixture
-def state(tmp_path: Path, clock: Clock) -> Iterator[State]:
+def state(database_url: str, clock: Clock) -> Iterator[State]:
     """A state database on the test's clock."""
-    opened = State(f"sqlite:///{tmp_path / 'state.db'}", clock=clock.seconds)
+    opened = State(database_url, clock=clock.seconds)
     yield opened
     opened.close()
 
@@ -45,6 +47,20 @@ def test_a_second_holder_is_told_who_writes_and_for_how_long(leases: Leases, clo
             leases.acquire(NAME)
         assert NAME in str(caught.value)
         assert caught.value.seconds_left == LEASE_S - 20
+
+
+def test_of_many_who_are_the_first_to_ask_one_is_the_writer(leases: Leases) -> None:
+    """There is no row to lock yet; the others are told who writes."""
+
+    def take(name: str) -> bool:
+        with suppress(LeaseHeld):
+            leases.acquire(name)
+            return True
+        return False
+
+    with ThreadPoolExecutor(4) as pool:
+        for race in range(10):
+            assert sum(pool.map(take, [f"fetched/{race}"] * 4)) == 1
 
 
 def test_other_partitions_are_free(leases: Leases) -> None:
@@ -115,11 +131,11 @@ def test_a_stale_owner_does_not_end_its_successors_lease(leases: Leases, clock: 
 
 
 def test_an_owner_whose_process_is_gone_is_taken_over_at_once(
-    leases: Leases, tmp_path: Path
+    leases: Leases, database_url: str, tmp_path: Path
 ) -> None:
     """A killed run need not be waited for; its pid tells."""
     # The other process uses the real clock, so its lease is far from over on any of them.
-    arguments = [f"sqlite:///{tmp_path / 'state.db'}", str(tmp_path / "locks"), NAME]
+    arguments = [database_url, str(tmp_path / "locks"), NAME]
     done = subprocess.run(
         [sys.executable, "-c", TAKE_AND_END, *arguments], capture_output=True, check=True
     )

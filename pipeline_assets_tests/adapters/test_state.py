@@ -1,6 +1,8 @@
-"""The state database on a real SQLite file."""
+"""The state database, on a real SQLite file and on a real PostgreSQL server."""
 
 import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -9,38 +11,62 @@ import sqlalchemy as sa
 from pipeline_assets.adapters.state import State, facts
 from pipeline_assets.errors import SettingsError, StorageError
 from pipeline_assets_tests.conftest import Clock
+from pipeline_assets_tests.postgres import Postgres
 
 
-def url_of(folder: Path) -> str:
-    """A database in a folder that need not be there."""
-    return f"sqlite:///{folder / 'deep' / 'state.db'}"
+@pytest.fixture
+def state(database_url: str) -> Iterator[State]:
+    """An open, empty state database."""
+    opened = State(database_url)
+    yield opened
+    opened.close()
 
 
-def test_a_fact_is_remembered_across_openings(tmp_path: Path) -> None:
-    """The folder and the tables are made on the first opening, and found on the second."""
-    first = State(url_of(tmp_path))
+def test_a_fact_is_remembered_across_openings(database_url: str) -> None:
+    """The tables are made on the first opening, and found on the second."""
+    first = State(database_url)
     first.remember("seen", {"gpu": True, "hours": [1, 2]})
     first.close()
-    second = State(url_of(tmp_path))
+    second = State(database_url)
     assert second.fact("seen") == {"gpu": True, "hours": [1, 2]}
     second.close()
 
 
-def test_a_fact_is_replaced_and_forgotten(tmp_path: Path) -> None:
+def test_the_folder_of_a_file_is_made(tmp_path: Path) -> None:
+    """A data root need not be there before it is used."""
+    State(f"sqlite:///{tmp_path / 'deep' / 'state.db'}").close()
+    assert (tmp_path / "deep" / "state.db").exists()
+
+
+def test_many_who_open_an_empty_database_at_once_all_can(database_url: str) -> None:
+    """One of them makes the tables, the others find them."""
+    together = threading.Barrier(8)
+
+    def open_and_remember(number: int) -> None:
+        together.wait()
+        opened = State(database_url)
+        opened.remember(f"from {number}", number)
+        opened.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(open_and_remember, range(8)))
+    state = State(database_url)
+    assert [state.fact(f"from {number}") for number in range(8)] == list(range(8))
+    state.close()
+
+
+def test_a_fact_is_replaced_and_forgotten(state: State) -> None:
     """The latest value counts; what was never remembered is None, and so is what was forgotten."""
-    state = State(url_of(tmp_path))
     state.remember("n", 1)
     state.remember("n", 2)
     assert state.fact("n") == 2
     state.forget("n")
     state.forget("never known")
     assert state.fact("n") is None
-    state.close()
 
 
-def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
+def test_a_failed_transaction_leaves_nothing(state: State) -> None:
     """All of it or none of it."""
-    state = State(url_of(tmp_path))
 
     def half_of_it() -> None:
         with state.transaction() as connection:
@@ -50,18 +76,16 @@ def test_a_failed_transaction_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="half way"):
         half_of_it()
     assert state.fact("half") is None
-    state.close()
 
 
-def test_threads_that_read_and_write_in_one_transaction_lose_no_update(tmp_path: Path) -> None:
-    """The write lock is taken at once, so nobody reads what another is about to change."""
-    state = State(url_of(tmp_path))
+def test_threads_that_read_and_write_in_one_transaction_lose_no_update(state: State) -> None:
+    """Who reads with a lock reads what nobody else is about to change."""
     state.remember("count", 0)
 
     def add_ten() -> None:
         for _ in range(10):
             with state.transaction() as connection:
-                query = sa.select(facts.c.value).where(facts.c.name == "count")
+                query = sa.select(facts.c.value).where(facts.c.name == "count").with_for_update()
                 seen = connection.execute(query).scalar_one()
                 connection.execute(
                     sa.update(facts).where(facts.c.name == "count").values(value=seen + 1)
@@ -73,17 +97,49 @@ def test_threads_that_read_and_write_in_one_transaction_lose_no_update(tmp_path:
     for thread in threads:
         thread.join()
     assert state.fact("count") == 40
-    state.close()
 
 
-def test_the_clock_can_be_replaced(tmp_path: Path) -> None:
+def test_a_reader_waits_for_no_writer(state: State) -> None:
+    """It sees what was there before."""
+    state.remember("n", 1)
+    with state.transaction() as connection:
+        connection.execute(sa.update(facts).values(value=2))
+        assert state.fact("n") == 1
+    assert state.fact("n") == 2
+
+
+def test_the_clock_can_be_replaced(database_url: str) -> None:
     """Everything that waits can so be tested without waiting."""
     clock = Clock()
-    state = State(url_of(tmp_path), clock=clock.seconds)
+    state = State(database_url, clock=clock.seconds)
     with state.reading() as connection:
         before = state.now(connection)
         clock.advance(90)
         assert state.now(connection) - before == 90
+    state.close()
+
+
+def test_a_servers_clock_goes_on_within_a_transaction(postgres: Postgres) -> None:
+    """What waited for a lock is judged by the time after the wait; two hosts ask one clock."""
+    state = State(postgres.schema_url())
+    with state.transaction() as connection:
+        before = state.now(connection)
+        connection.execute(sa.text("SELECT pg_sleep(0.01)"))
+        assert state.now(connection) - before >= 0.01
+    state.close()
+
+
+def test_a_connection_that_the_server_ended_is_replaced(postgres: Postgres) -> None:
+    """A restart of the server between two calls fails neither."""
+    state = State(postgres.schema_url())
+    with state.reading() as connection:
+        pid = connection.execute(sa.text("SELECT pg_backend_pid()")).scalar_one()
+    engine = sa.create_engine(postgres.url)
+    with engine.begin() as admin:
+        admin.execute(sa.text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+    engine.dispose()
+    state.remember("n", 1)
+    assert state.fact("n") == 1
     state.close()
 
 
@@ -93,6 +149,7 @@ def test_the_clock_can_be_replaced(tmp_path: Path) -> None:
         ("not a url", "not an SQLAlchemy URL"),
         ("nosuchdb://host/name", "not an SQLAlchemy URL"),
         ("sqlite:////proc/version", "cannot connect"),
+        ("postgresql+psycopg2://user:hunter2@/db?host=/nowhere", "cannot connect"),
     ],
 )
 def test_an_unusable_url_names_the_setting(url: str, said: str) -> None:
@@ -100,13 +157,14 @@ def test_an_unusable_url_names_the_setting(url: str, said: str) -> None:
     with pytest.raises(SettingsError, match="PIPELINE_STATE_URL") as caught:
         State(url)
     assert said in str(caught.value)
+    assert "hunter2" not in str(caught.value)
 
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
     """A file in the way is said so."""
     (tmp_path / "deep").write_text("in the way")
     with pytest.raises(StorageError, match=r"state\.db"):
-        State(url_of(tmp_path))
+        State(f"sqlite:///{tmp_path / 'deep' / 'state.db'}")
 
 
 def test_no_password_is_shown(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline_assets_tests.benchmarks import clip_rungs, definitions_import, demo_run
+from pipeline_assets_tests.benchmarks import breakers, clip_rungs, definitions_import, demo_run
 from pipeline_assets_tests.benchmarks.measure import Measure, show, write_json
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ def main() -> None:
     parts: dict[str, Callable[[], Iterable[Measure]]] = {
         "import": definitions_import.measures,
         "demo": lambda: demo_run.measures(arguments.items),
+        "breakers": breakers.measures,
         "clip": clip_rungs.measures,
     }
     found: list[Measure] = []
@@ -39,7 +40,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--items", type=int, default=DEMO_ITEMS, help="items an hour in the demo")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there")
-    names = ["import", "demo", "clip"]
+    names = ["import", "demo", "breakers", "clip"]
     parser.add_argument(
         "--only", nargs="+", choices=names, default=names, help="just some of the measures"
     )
