@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from pipeline_assets.adapters.leases import Lease
     from pipeline_assets.adapters.shards import Piece
-    from pipeline_assets.core.rows import RowId, Work
+    from pipeline_assets.core.rows import Work
     from pipeline_assets.core.stage import Stage
     from pipeline_assets.resources import Resources
 
@@ -216,20 +216,26 @@ def _publish(
         writer.publish()
 
 
-def _in_order(stage: Stage, stands: pa.Table, ids: Sequence[RowId]) -> pa.Table:
+def _in_order(stage: Stage, stands: pa.Table, ids: pa.Table) -> pa.Table:
     """The rows with these ids, in their order; those that nobody has worked on are pending."""
-    known = set(read_ids(stands))
-    pending = [
-        Row(row_id, stage.empty_values(), Status.PENDING) for row_id in ids if row_id not in known
-    ]
-    table = pa.concat_tables([stands, to_table(pending, stage.schema)])
-    position = {row_id: index for index, row_id in enumerate(read_ids(table))}
-    return table.take(pa.array([position[row_id] for row_id in ids], pa.int64()))
+    keys = list(stage.key_names)
+    ordered = stands.sort_by([(key, "ascending") for key in keys])
+    if ordered.select(keys).equals(ids.cast(ordered.select(keys).schema)):
+        return ordered
+    known = {row_id: index for index, row_id in enumerate(read_ids(ordered))}
+    wanted = read_ids(ids)
+    missing = [row_id for row_id in wanted if row_id not in known]
+    pending = [Row(row_id, stage.empty_values(), Status.PENDING) for row_id in missing]
+    known.update((row_id, len(ordered) + index) for index, row_id in enumerate(missing))
+    table = pa.concat_tables([ordered, to_table(pending, stage.schema)])
+    return table.take(pa.array([known[row_id] for row_id in wanted], pa.int64()))
 
 
 def _is_whole(order: Order, pieces: Sequence[Piece], resources: Resources) -> bool:
     """Whether the table stands and has just the rows that it should have."""
     if not resources.tables.exists(order.stage.name, order.hour):
         return False
-    rows = sum(len(row_ids(resources.tables, order.stage, order.hour, piece)) for piece in pieces)
+    rows = sum(
+        row_ids(resources.tables, order.stage, order.hour, piece).num_rows for piece in pieces
+    )
     return resources.tables.rows(order.stage.name, order.hour) == rows

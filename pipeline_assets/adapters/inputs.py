@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.rows import RowId, Work
@@ -55,10 +56,14 @@ def read_works(
     return [_work(stage, row_id, sides) for row_id in _row_ids(stage, ids)]
 
 
-def row_ids(tables: Tables, stage: Stage, hour: str, items: tuple[str, str]) -> list[RowId]:
+def row_ids(tables: Tables, stage: Stage, hour: str, items: tuple[str, str]) -> pa.Table:
     """The ids of a stage's rows for the items from the first to the last named, in order."""
-    table = tables.read("items", hour, ["item_id"], items)
-    return list(_row_ids(stage, sorted(table["item_id"].to_pylist())))
+    table = tables.read("items", hour, ["item_id"], items).sort_by("item_id")
+    if not stage.per_resource:
+        return table
+    ids = table["item_id"].combine_chunks()
+    each = pc.divide(pa.array(range(len(ids) * len(ROLES))), len(ROLES))
+    return pa.table({"item_id": ids.take(each), "role": pa.array(ROLES * len(ids))})
 
 
 def _row_ids(stage: Stage, items: list[str]) -> Iterator[RowId]:
@@ -120,6 +125,9 @@ def _work(stage: Stage, row_id: RowId, sides: list[_Side]) -> Work:
     blocked, refused = None, False
     for side in sides:
         row = side.find(row_id)
+        if row is not None and row[0] == Status.OK:
+            fields.update(zip(side.fields, row, strict=True))
+            continue
         if blocked is None:
             blocked, refused = _blocked(side, row)
         fields.update(
@@ -151,8 +159,6 @@ def _blocked(side: _Side, row: tuple[Any, ...] | None) -> tuple[str | None, bool
     if row is None:
         return f"{side.table} has no row for it yet", False
     status, error = row[0], row[1]
-    if status == Status.OK:
-        return None, False
     if status == Status.PENDING:
         return f"{side.table} is pending: {error or 'not tried yet'}", False
     if side.blocking and status == Status.FAILED:

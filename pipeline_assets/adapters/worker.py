@@ -89,22 +89,47 @@ class Forward(QueueHandler):
         self._supervisor.tell(record)
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What the pieces of one order share."""
+
+    order: Order
+    resources: Resources
+    checkpoints: Checkpoints
+    keys: Keys
+
+    @classmethod
+    def of(cls, task: Task) -> "Opened":
+        """Open it for the order that a task is a piece of."""
+        resources = Resources(task.settings)
+        stage = find_stage(task.settings, task.stage)
+        lease = resources.leases.joined(task.lease, task.token)
+        return cls(
+            Order(stage, task.hour, task.run_id, task.items, task.force, task.strict),
+            resources,
+            Checkpoints(
+                resources.work, stage.name, task.hour, tidy=False, guard=lease.publishing
+            ),
+            Keys.of(stage, resources),
+        )
+
+
 @dataclass(slots=True)
 class Desk:
     """What a worker keeps open from one piece of an order to the next."""
 
     lease: tuple[Settings, str, int] | None = None
-    resources: Resources | None = None
+    opened: Opened | None = None
     stop: Stop = field(default_factory=Stop)
 
-    def opened(self, task: Task) -> Resources:
-        """The resources of a task's order; those of another order are closed."""
+    def open(self, task: Task) -> Opened:
+        """What a task needs. A piece that is handed out again was begun by a worker that died."""
         lease = (task.settings, task.lease, task.token)
-        if self.resources is None or self.lease != lease:
-            if self.resources is not None:
-                self.resources.close()
-            self.resources, self.lease = Resources(task.settings), lease
-        return self.resources
+        if self.opened is None or self.lease != lease or task.again:
+            if self.opened is not None:
+                self.opened.resources.close()
+            self.opened, self.lease = Opened.of(task), lease
+        return self.opened
 
     def ask_to_stop(self, number: int, _frame: object) -> None:
         """SIGTERM: finish the micro-batch in hand."""
@@ -114,21 +139,22 @@ class Desk:
 def work(task: Task, desk: Desk, supervisor: Supervisor) -> Report:
     """Work on one piece."""
     desk.stop = Stop()
-    resources = desk.opened(task)
-    stage = find_stage(task.settings, task.stage)
-    order = Order(stage, task.hour, task.run_id, task.items, task.force, task.strict)
-    lease = resources.leases.joined(task.lease, task.token)
-    checkpoints = Checkpoints(
-        resources.work, stage.name, task.hour, tidy=False, guard=lease.publishing
-    )
+    opened = desk.open(task)
     around = Surroundings(
         watch=supervisor,
         progress=lambda rows: supervisor.tell(Finished(rows)),
         stopped=desk.stop,
         sleep=desk.stop.sleep,
     )
-    keys = Keys.of(stage, resources)
-    return process_shard(order, task.piece, resources, checkpoints, keys, around, task.suspects)
+    return process_shard(
+        opened.order,
+        task.piece,
+        opened.resources,
+        opened.checkpoints,
+        opened.keys,
+        around,
+        task.suspects,
+    )
 
 
 def main(connection: Connection) -> None:

@@ -41,7 +41,10 @@ STILLBORN = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
-    """A piece of an order, as a worker is told: everything by value or by name."""
+    """A piece of an order, as a worker is told: everything by value or by name.
+
+    It is handed out `again` where a worker died over it, or was told to end.
+    """
 
     settings: Settings
     stage: str
@@ -54,6 +57,7 @@ class Task:
     lease: str
     token: int
     suspects: Suspects = field(default_factory=Suspects)
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +295,7 @@ class _Shift:
         """A piece that another's SIGTERM interrupted is handed out again, and counted then."""
         if not manifest.interrupted or self.asked_to_stop or task is None:
             return manifest
-        self.again.append(task)
+        self.again.append(replace(task, again=True))
         return replace(manifest, rows=0, planned=Counter(), standing=Counter(), interrupted=False)
 
     def _buried(self, worker: _Worker, died: Callable[[Death], None]) -> None:
@@ -310,7 +314,7 @@ class _Shift:
             task = replace(task, suspects=suspects)
         died(Death(worker.calling, cause))
         if not self.asked_to_stop:
-            self.again.append(task)
+            self.again.append(replace(task, again=True))
 
 
 def _signal_name(number: int) -> str:

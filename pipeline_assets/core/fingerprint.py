@@ -6,7 +6,6 @@ let a reader of the table tell a changed input (always redone) from a changed pr
 only for an equal or better rung).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -47,15 +46,12 @@ class Keys:
 
     def input(self, work: Work, rung: int) -> str:
         """The digest of what rungs 0..`rung` read for this row."""
-        return digest((_picked(work, self._reads[rung]), work.blocked))
+        fields = work.fields
+        return digest(([fields[name] for name in self._reads[rung]], work.blocked))
 
     def key(self, work: Work, rung: int) -> str:
         """The key of a row that rung number `rung` makes; the number of rungs means no rung."""
         return f"{self.input(work, rung)}.{self._makers[rung]}"
-
-
-def _picked(work: Work, names: Sequence[str]) -> list[Any]:
-    return [work.fields[name] for name in names]
 
 
 def same_input(key: str | None, other: str) -> bool:

@@ -66,7 +66,8 @@ def test_a_resource_stage_has_a_work_for_each_role(tables: Tables) -> None:
     ]
     assert found["a/document"]["url"] == "http://x/a"
     assert found["a/image"]["url"] is None
-    assert row_ids(tables, fetch.STAGE, HOUR, ("b", "b")) == [("b", "document"), ("b", "image")]
+    ids = row_ids(tables, fetch.STAGE, HOUR, ("b", "b"))
+    assert ids.to_pydict() == {"item_id": ["b", "b"], "role": ["document", "image"]}
 
 
 def test_only_the_items_asked_for_are_read(tables: Tables) -> None:
