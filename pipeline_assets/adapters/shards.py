@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline_assets.adapters.inputs import read_ids, read_works
 from pipeline_assets.adapters.orders import Report
@@ -136,7 +137,7 @@ def present(order: Order, piece: Piece, resources: Resources, checkpoints: Check
         parts.append(resources.tables.read(order.stage.name, order.hour, items=piece))
     parts.extend(checkpoints.read(*piece))
     table = pa.concat_tables(parts)
-    if len(parts) <= 2:  # none, or one that has each row once
+    if table.num_rows == pc.count_distinct(table["item_id"]).as_py():
         return table
     latest = {row_id: position for position, row_id in enumerate(read_ids(table))}
     if len(latest) == table.num_rows:

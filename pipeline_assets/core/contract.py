@@ -79,6 +79,11 @@ def hour_name(hour: datetime) -> str:
     return f"{hour:%Y-%m-%d-%H}"
 
 
+_STATUSES = pa.array(list(Status))
+_ERROR_KINDS = pa.array(list(ErrorKind))
+_UNMADE = pa.array([Status.FAILED, Status.SKIPPED])
+
+
 def broken_rules(table: pa.Table, required: Sequence[str] = ()) -> list[tuple[str, pa.Array]]:
     """The structural rules that rows of `table` break: (rule, mask of the offending rows).
 
@@ -86,15 +91,16 @@ def broken_rules(table: pa.Table, required: Sequence[str] = ()) -> list[tuple[st
     """
     status = table["status"]
     ok, pending = pc.equal(status, Status.OK), pc.equal(status, Status.PENDING)
-    missing = {name: pc.is_null(table[name]) for name in table.column_names}
+    explained = ("rung", "fallback_used", "quality", "error_kind", "error", *required)
+    missing = {name: pc.is_null(table[name]) for name in explained}
     out_of_range = _outside_unit(table["quality"])
     rules = [
-        ("status is not one of the five", pc.invert(pc.is_in(status, pa.array(list(Status))))),
+        ("status is not one of the five", pc.invert(pc.is_in(status, _STATUSES))),
         (
             "error_kind is not in the taxonomy",
             pc.and_(
                 pc.invert(missing["error_kind"]),
-                pc.invert(pc.is_in(table["error_kind"], pa.array(list(ErrorKind)))),
+                pc.invert(pc.is_in(table["error_kind"], _ERROR_KINDS)),
             ),
         ),
         ("rung is set exactly on ok rows", pc.equal(ok, missing["rung"])),
@@ -108,7 +114,7 @@ def broken_rules(table: pa.Table, required: Sequence[str] = ()) -> list[tuple[st
         (
             "failed and skipped rows say why",
             pc.and_(
-                pc.is_in(status, pa.array([Status.FAILED, Status.SKIPPED])),
+                pc.is_in(status, _UNMADE),
                 pc.or_(missing["error_kind"], missing["error"]),
             ),
         ),

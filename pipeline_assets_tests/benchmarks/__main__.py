@@ -5,7 +5,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline_assets_tests.benchmarks import breakers, clip_rungs, definitions_import, demo_run
+from pipeline_assets_tests.benchmarks import (
+    bookkeeping,
+    breakers,
+    clip_rungs,
+    definitions_import,
+    demo_run,
+)
 from pipeline_assets_tests.benchmarks.measure import Measure, show, write_json
 
 if TYPE_CHECKING:
@@ -17,10 +23,10 @@ DEMO_ITEMS = 2000
 def main() -> None:
     """Take the measures one after the other; a bar that is missed is shown, not an error."""
     arguments = _arguments()
-    # The demo before the models: a child's peak memory counts from its parent's size at its start.
     parts: dict[str, Callable[[], Iterable[Measure]]] = {
         "import": definitions_import.measures,
         "demo": lambda: demo_run.measures(arguments.items),
+        "bookkeeping": bookkeeping.measures,
         "breakers": breakers.measures,
         "clip": clip_rungs.measures,
     }
@@ -40,7 +46,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--items", type=int, default=DEMO_ITEMS, help="items an hour in the demo")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there")
-    names = ["import", "demo", "breakers", "clip"]
+    names = ["import", "demo", "bookkeeping", "breakers", "clip"]
     parser.add_argument(
         "--only", nargs="+", choices=names, default=names, help="just some of the measures"
     )

@@ -5,18 +5,24 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
 SHOWN_OF_STDERR = 2000
-_RSS_UNIT_BYTES = 1 if sys.platform == "darwin" else 1024
+LOOK_EVERY_S = 0.1
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A process that ended well: wall time from its start to its end, and its largest memory."""
+    """A process that ended well: wall time from its start to its end, and its largest memory.
+
+    The memory is that of the process and all that it started, at the moment when they had most
+    together; pages that they share count once.
+    """
 
     seconds: float
     peak_bytes: int
@@ -33,22 +39,40 @@ def run_python(arguments: Sequence[str], folder: Path) -> Finished:
     environment = {
         **{name: os.environ[name] for name in names},
         "PIPELINE_DATA": str(folder / "data"),
+        "PYTHONPATH": str(ROOT),
     }
     with TemporaryFile() as out, TemporaryFile() as errors:
         started = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, *arguments], cwd=folder, env=environment, stdout=out, stderr=errors
         )
-        # Of this child alone, where RUSAGE_CHILDREN would give the largest of all so far.
-        _, status, usage = os.wait4(process.pid, 0)
+        peak_bytes = 0
+        while process.poll() is None:
+            peak_bytes = max(peak_bytes, _tree_bytes(process.pid))
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(LOOK_EVERY_S)
         seconds = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             raise RuntimeError(
                 f"{' '.join(arguments)} ended with {process.returncode}: "
                 f"{_text(errors)[-SHOWN_OF_STDERR:]}"
             )
-        return Finished(seconds, usage.ru_maxrss * _RSS_UNIT_BYTES, _text(out))
+        return Finished(seconds, peak_bytes, _text(out))
+
+
+def _tree_bytes(pid: int) -> int:
+    """The proportional set size of a process and its descendants; 0 where it is gone."""
+    try:
+        rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        below = [
+            int(child)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for child in (task / "children").read_text().split()
+        ]
+    except (OSError, ProcessLookupError):
+        return 0
+    pss_kb = next((line.split()[1] for line in rollup.splitlines() if line[:4] == "Pss:"), "0")
+    return int(pss_kb) * 1024 + sum(_tree_bytes(child) for child in below)
 
 
 def _text(file: IO[bytes]) -> str:
