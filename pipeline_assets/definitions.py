@@ -19,14 +19,17 @@ from pipeline_assets.automation.hourly import (
 )
 from pipeline_assets.checks.tables import table_checks
 from pipeline_assets.derived import DERIVED
-from pipeline_assets.settings import load_settings
-from pipeline_assets.stages import STAGES
+from pipeline_assets.settings import Settings, load_settings
+from pipeline_assets.stages import all_stages, strict_tables
 
 
-def _assets(hours: dg.HourlyPartitionsDefinition) -> Iterator[dg.AssetsDefinition]:
+def _assets(
+    settings: Settings, hours: dg.HourlyPartitionsDefinition
+) -> Iterator[dg.AssetsDefinition]:
+    strict = strict_tables(settings)
     yield feed_rejects_asset()
     yield items_asset(hours)
-    yield from (stage_asset(stage, hours) for stage in STAGES)
+    yield from (stage_asset(stage, hours, strict) for stage in all_stages(settings))
     yield search_index_asset(hours)
     yield from (derived_asset(table, hours) for table in DERIVED)
     yield drift_asset(hours)
@@ -37,8 +40,8 @@ def _definitions() -> dg.Definitions:
     hours = hourly(settings)
     hour, rejects = hour_job(), rejects_job()
     return dg.Definitions(
-        assets=list(_assets(hours)),
-        asset_checks=list(table_checks(hours, settings.quality_threshold)),
+        assets=list(_assets(settings, hours)),
+        asset_checks=list(table_checks(settings, hours)),
         jobs=[hour, rejects],
         schedules=[hourly_schedule(hour), rejects_schedule(rejects)],
         executor=dg.in_process_executor,

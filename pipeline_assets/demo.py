@@ -31,6 +31,7 @@ from pipeline_assets.running import HourRun, instance, run_hour
 from pipeline_assets.sample.catalogue import catalogue, write_feed
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.settings import load_settings
+from pipeline_assets.stages import stage_tables
 from pipeline_assets.stages.items import REJECTS
 
 if TYPE_CHECKING:
@@ -131,12 +132,9 @@ def _act(title: str, resources: Resources, timed: tuple[HourRun, float]) -> Act:
 
 
 def _statuses(resources: Resources, hour: str) -> dict[str, dict[str, int]]:
-    names = ("items", *ENRICHED_FROM, ENRICHED)
+    names = stage_tables(resources.settings)
     tables = {name: resources.tables.read(name, hour, ["status"]) for name in names}
     return {name: _counts(table["status"]) for name, table in tables.items()}
-
-
-ENRICHED_FROM = ("fetched", "validated", "extracted_text", "image_labels", "embeddings")
 
 
 def _distribution(quality: pa.ChunkedArray) -> dict[str, int]:

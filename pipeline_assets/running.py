@@ -75,7 +75,8 @@ def run_hour(
 ) -> HourRun:
     """Run the job of a whole hour. Raises `RunFailed` with the first failed step's reason."""
     from pipeline_assets.definitions import defs  # noqa: PLC0415 - loads Dagster
-    from pipeline_assets.stages import STAGES  # noqa: PLC0415
+    from pipeline_assets.settings import load_settings  # noqa: PLC0415
+    from pipeline_assets.stages import all_stages  # noqa: PLC0415
 
     options = {"config": {"items": list(items), "force": force}}
     result = defs.resolve_job_def("hour").execute_in_process(
@@ -83,7 +84,7 @@ def run_hour(
         instance=kept_in,
         raise_on_error=False,
         run_config={
-            "ops": {stage.name: options for stage in STAGES},
+            "ops": {stage.name: options for stage in all_stages(load_settings())},
             "loggers": QUIET,
         },
     )

@@ -13,8 +13,8 @@ from aiohttp import web
 from hypothesis import settings as hypothesis_settings
 
 from pipeline_assets.adapters.engine import materialize
-from pipeline_assets.adapters.http import HttpFetcher, Seams
 from pipeline_assets.adapters.orders import Order, Report
+from pipeline_assets.adapters.shards import Surroundings
 from pipeline_assets.adapters.state import State
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.core.sizes import BatchSizes
@@ -75,14 +75,10 @@ class FickleShop(Shop):
         return await super()._answer(request)
 
 
-async def _no_wait(_seconds: float) -> None:
-    return None
-
-
 def open_resources(
     data: Path, clock: Clock, shop: Shop | None = None, **settings: Any
 ) -> Resources:
-    """Resources over `data`: real adapters, a clock that stands still, no waits between tries."""
+    """Resources over `data`: real adapters, and a clock that stands still."""
     chosen: dict[str, Any] = {
         "data": data,
         "state_url": "",
@@ -93,16 +89,8 @@ def open_resources(
         "fetch_allow": () if shop is None else (shop.url.removeprefix("http://"),),
     }
     resources = Resources(load_settings(**{**chosen, **settings}), clock)
-    configured = resources.settings
-    resources.__dict__["state"] = State(configured.database_url, clock=clock.seconds)
+    resources.__dict__["state"] = State(resources.settings.database_url, clock=clock.seconds)
     resources.__dict__["sizes"] = BatchSizes()
-    resources.__dict__["fetcher"] = HttpFetcher(
-        allow=configured.fetch_allow,
-        concurrency=configured.fetch_concurrency,
-        timeout_s=configured.fetch_timeout_s,
-        max_bytes=configured.fetch_max_bytes,
-        seams=Seams(sleep=_no_wait),
-    )
     return resources
 
 
@@ -167,11 +155,12 @@ class Platform:
     def run(self, *stages: Stage, hour: str = HOUR, run: str = "run", **options: Any) -> "Reports":
         """Bring stages up to date, by default all of them, and give what came of each.
 
-        A second passes before, so that a later run's rows are later.
+        A second passes before, so that a later run's rows are later. A wait passes at once.
         """
         self.clock.advance(1)
+        around = Surroundings(sleep=self.clock.advance)
         return {
-            stage.name: materialize(Order(stage, hour, run, **options), self.resources)
+            stage.name: materialize(Order(stage, hour, run, **options), self.resources, around)
             for stage in stages or STAGES
         }
 

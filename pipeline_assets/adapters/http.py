@@ -1,17 +1,14 @@
 """Fetching over HTTP: many URLs at once, politely, safely, with one outcome for each."""
 
 import asyncio
-import random
 import threading
-import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
 from weakref import WeakValueDictionary
 
 from pipeline_assets.adapters.addresses import AddressRules, host_of, shown
-from pipeline_assets.adapters.backoff import transient_retries
 from pipeline_assets.errors import NotFound, RowError, Timeout, classify
 
 if TYPE_CHECKING:
@@ -48,25 +45,14 @@ class Fetcher(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Seams:
-    """What a test puts in place of time, chance (`jitter(low, high)`) and name resolution."""
-
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    clock: Callable[[], float] = time.monotonic
-    jitter: Callable[[float, float], float] = random.uniform
-    resolve: "Resolve | None" = None
-
-
-REAL_SEAMS: Final = Seams()
-
-
 class HttpFetcher:
     """Fetches on one event loop in one thread of its own, so it also works where a loop runs.
 
-    `allow` are the entries of PIPELINE_FETCH_ALLOW; `concurrency` bounds requests in flight, of
-    which at most eight go to one host; `timeout_s` is the deadline of a resource with its
-    redirects and retries, from when its turn comes; `max_bytes` bounds a body.
+    A resource is asked for once; whether again, and when, is the chain's affair. `allow` are the
+    entries of PIPELINE_FETCH_ALLOW; `concurrency` bounds requests in flight, of which at most eight
+    go to one host; `timeout_s` is the deadline of a resource with its redirects, from when its turn
+    comes; `max_bytes` bounds a body; `resolve` takes a name to its addresses, as the system does
+    where it is None.
     """
 
     def __init__(
@@ -76,10 +62,10 @@ class HttpFetcher:
         concurrency: int,
         timeout_s: float,
         max_bytes: int,
-        seams: Seams = REAL_SEAMS,
+        resolve: "Resolve | None" = None,
     ) -> None:
         self._rules = AddressRules(allow)
-        self._timeout_s, self._max_bytes, self._seams = timeout_s, max_bytes, seams
+        self._timeout_s, self._max_bytes, self._resolve = timeout_s, max_bytes, resolve
         self._slots = asyncio.Semaphore(concurrency)
         self._host_slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._requests: Requests | None = None
@@ -150,7 +136,7 @@ class HttpFetcher:
                 self._rules,
                 per_host=PER_HOST,
                 max_bytes=self._max_bytes,
-                resolve=self._seams.resolve,
+                resolve=self._resolve,
             )
         return self._requests
 
@@ -198,7 +184,7 @@ class HttpFetcher:
     async def _answer(self, url: str) -> "Answer | RowError":
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._retried(url)
+                return await self._opened().get(url)
         except RowError as error:
             # The traceback's frames would keep half-read bodies alive as long as the outcome.
             return _bare(error)
@@ -206,13 +192,6 @@ class HttpFetcher:
             return Timeout(f"{shown(url)}: no complete answer within {self._timeout_s:g} s")
         except Exception as error:  # noqa: BLE001 - one URL never ends the others; kept as Internal
             return classify(error, shown(url))
-
-    async def _retried(self, url: str) -> "Answer":
-        seams = self._seams
-        retries = transient_retries(
-            self._timeout_s, sleep=seams.sleep, clock=seams.clock, jitter=seams.jitter
-        )
-        return await retries(self._opened().get, url)
 
 
 def _bare(error: RowError) -> RowError:

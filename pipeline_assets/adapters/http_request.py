@@ -19,7 +19,7 @@ from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from pipeline_assets.adapters.addresses import AddressRules, canonical_host, is_host, shown
-from pipeline_assets.adapters.backoff import parse_retry_after
+from pipeline_assets.adapters.retry_after import parse_retry_after
 from pipeline_assets.errors import (
     Blocked,
     InvalidInput,
@@ -209,7 +209,7 @@ def _asked_wait(response: aiohttp.ClientResponse) -> timedelta | None:
 async def _connection_errors(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Translate here, inside aiohttp: it would repeat a GET on its own, unseen by our tries."""
+    """Translate here, inside aiohttp: it would repeat a GET on its own, unseen by the chain."""
     try:
         return await handler(request)
     except (aiohttp.ClientError, OSError) as error:

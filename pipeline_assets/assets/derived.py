@@ -11,6 +11,7 @@ from pipeline_assets.assets.shown import as_metadata, column_schema, table_metad
 from pipeline_assets.assets.stages import OWNERS
 from pipeline_assets.derived import ENRICHED, Derived, derive
 from pipeline_assets.drift import drift
+from pipeline_assets.stages import stage_tables
 
 if TYPE_CHECKING:
     from pipeline_assets.resources import Resources
@@ -23,7 +24,9 @@ def derived_asset(table: Derived, hours: dg.HourlyPartitionsDefinition) -> dg.As
     """The asset of a derived table."""
 
     def make(resources: "Resources", hour: str) -> pa.Table:
-        return derive(resources.tables, table, hour, resources.settings.quality_threshold)
+        settings = resources.settings
+        stages = stage_tables(settings)
+        return derive(resources.tables, table, hour, settings.quality_threshold, stages)
 
     return _asset(table.name, table.description, "monitoring", make, hours)
 

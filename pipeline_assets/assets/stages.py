@@ -1,19 +1,19 @@
 """One asset for each stage: read the partition, let the engine work, show what came of it."""
 
-import logging
-import time
-
 import dagster as dg
 
-from pipeline_assets.adapters.engine import Order, materialize
+from pipeline_assets.adapters.engine import materialize
+from pipeline_assets.adapters.inputs import ROLES
+from pipeline_assets.adapters.orders import Order
+from pipeline_assets.adapters.shards import Surroundings
+from pipeline_assets.adapters.stopping import polite_stop
 from pipeline_assets.assets.opening import opened
+from pipeline_assets.assets.progress import Progress
 from pipeline_assets.assets.shown import as_metadata, column_schema, report_metadata, stage_metadata
 from pipeline_assets.core.stage import Stage
-from pipeline_assets.stages import STRICT_TABLES
 
 OWNERS = ["team:data-platform"]
 ACCELERATOR_POOL = "accelerator"
-PROGRESS_EVERY_S = 5.0
 
 
 class RunOptions(dg.Config):
@@ -24,7 +24,7 @@ class RunOptions(dg.Config):
 
 
 def stage_asset(
-    stage: Stage, hours: dg.HourlyPartitionsDefinition, strict: frozenset[str] = STRICT_TABLES
+    stage: Stage, hours: dg.HourlyPartitionsDefinition, strict: frozenset[str]
 ) -> dg.AssetsDefinition:
     """The asset of a stage's table; failed rows of the tables in `strict` block it."""
 
@@ -49,27 +49,14 @@ def stage_asset(
             force=config.force,
             strict=strict,
         )
-        with opened() as resources:
-            report = materialize(order, resources, progress=Progress(context.log, stage.name))
+        with opened() as resources, polite_stop() as stop:
+            rows = resources.tables.rows("items", hour) * (len(ROLES) if stage.per_resource else 1)
+            progress = Progress(context.log, stage.name, rows)
+            around = Surroundings(progress=progress, stopped=stop, sleep=stop.sleep)
+            report = materialize(order, resources, around)
             table = resources.tables.read(stage.name, hour)
             threshold = resources.settings.quality_threshold
         shown = {**stage_metadata(table, threshold), **report_metadata(report)}
         return dg.MaterializeResult(metadata=as_metadata(shown))
 
     return asset
-
-
-class Progress:
-    """Says every few seconds how far a stage is."""
-
-    def __init__(self, log: logging.Logger, name: str) -> None:
-        self._log, self._name = log, name
-        self._rows = 0
-        self._said = time.monotonic()
-
-    def __call__(self, rows: int) -> None:
-        """Count finished rows."""
-        self._rows += rows
-        if time.monotonic() - self._said >= PROGRESS_EVERY_S:
-            self._said = time.monotonic()
-            self._log.info("%s: %d rows finished", self._name, self._rows)

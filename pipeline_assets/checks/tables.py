@@ -8,14 +8,16 @@ import pyarrow as pa
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.checks.factories import bugs_check, quality_check, structure_check
 from pipeline_assets.derived import ENRICHED
-from pipeline_assets.stages import STAGES
+from pipeline_assets.settings import Settings
+from pipeline_assets.stages import all_stages
 from pipeline_assets.stages.items import ITEMS, REQUIRED, SCHEMA
 
 
 def table_checks(
-    hours: dg.HourlyPartitionsDefinition, threshold: float
+    settings: Settings, hours: dg.HourlyPartitionsDefinition
 ) -> Iterator[dg.AssetChecksDefinition]:
     """Structure of every stage table blocks, bugs fail, quality of the enriched items warns."""
+    stages = all_stages(settings)
     yield structure_check(
         "structure",
         asset_key=ITEMS,
@@ -25,7 +27,7 @@ def table_checks(
         partitions_def=hours,
         schema=SCHEMA,
     )
-    for stage in STAGES:
+    for stage in stages:
         yield structure_check(
             "structure",
             asset_key=stage.name,
@@ -35,7 +37,7 @@ def table_checks(
             partitions_def=hours,
             schema=stage.schema,
         )
-    for stage in STAGES:
+    for stage in stages:
         yield bugs_check(
             "no_bugs",
             asset_key=stage.name,
@@ -48,7 +50,7 @@ def table_checks(
         asset_key=ENRICHED,
         read=_reader(ENRICHED),
         partitions_def=hours,
-        threshold=threshold,
+        threshold=settings.quality_threshold,
     )
 
 

@@ -5,13 +5,17 @@ from typing import Any
 
 from pipeline_assets.adapters.accelerator import Fault, InjectedFault
 from pipeline_assets.resources import Resources
-from pipeline_assets.stages import STAGES
+from pipeline_assets.settings import Settings
+from pipeline_assets.stages import all_stages
 
 
-def accelerated_rungs() -> tuple[str, ...]:
+def accelerated_rungs(settings: Settings) -> tuple[str, ...]:
     """The breakers that are back when the accelerator is."""
     return tuple(
-        f"{stage.name}.{rung.name}" for stage in STAGES for rung in stage.rungs if rung.accelerated
+        f"{stage.name}.{rung.name}"
+        for stage in all_stages(settings)
+        for rung in stage.rungs
+        if rung.accelerated
     )
 
 
@@ -30,5 +34,5 @@ def fail(resources: Resources, fault: Fault, after_rows: int, fits: int) -> dict
 def heal(resources: Resources) -> dict[str, Any]:
     """Lift the injected fault, and let the waiting breakers probe at once."""
     resources.accelerator.heal()
-    probing = resources.breakers.probe_again(accelerated_rungs())
+    probing = resources.breakers.probe_again(accelerated_rungs(resources.settings))
     return {**status(resources), "half_open": probing}

@@ -5,13 +5,14 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.engine import Order, plan_hour
+from pipeline_assets.adapters.engine import plan_hour
 from pipeline_assets.adapters.history import hours_with_calls, read_calls
+from pipeline_assets.adapters.orders import Order
 from pipeline_assets.core.plan import Planned, Standing
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.errors import FeedError
 from pipeline_assets.resources import Resources
-from pipeline_assets.stages import STAGES, STRICT_TABLES
+from pipeline_assets.stages import all_stages, strict_tables
 from pipeline_assets.stages.items import ITEMS, feed_hours
 
 BLOCKED = "waits for upstream"
@@ -24,7 +25,10 @@ def plan(resources: Resources, hour: str, *, items: frozenset[str], force: bool)
     A stage is planned against the tables as they are now: where an upstream stage is itself about
     to change, what follows from that shows only after it ran.
     """
-    stages = [_stage(resources, stage, hour, items, force=force) for stage in STAGES]
+    stages = [
+        _stage(resources, stage, hour, items, force=force)
+        for stage in all_stages(resources.settings)
+    ]
     return {
         "hour": hour,
         "feed_rows": _feed_rows(resources, hour),
@@ -49,9 +53,8 @@ def _stage(
     standing: Counter[str] = Counter()
     rows: dict[str, list[str]] = defaultdict(list)
     to_call = 0
-    for work, decision in plan_hour(
-        Order(stage, hour, "plan", items, force, STRICT_TABLES), resources
-    ):
+    strict = strict_tables(resources.settings)
+    for work, decision in plan_hour(Order(stage, hour, "plan", items, force, strict), resources):
         if isinstance(decision, Standing):
             standing[decision.value] += 1
             continue

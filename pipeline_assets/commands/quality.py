@@ -8,6 +8,7 @@ import duckdb
 from pipeline_assets.core.quality import COMPARED_DIGITS
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.resources import Resources
+from pipeline_assets.stages import stage_tables
 
 
 class By(StrEnum):
@@ -42,12 +43,12 @@ _QUERIES = {
     By.STAGE: f"SELECT stage, {_NUMBERS} {_ROWS} GROUP BY stage ORDER BY stage",
     By.RUNG: f"SELECT stage, rung, {_NUMBERS} {_ROWS} GROUP BY ALL ORDER BY stage, rung",
 }
-STAGES_WITH_QUALITY = ("fetched", "validated", "extracted_text", "image_labels", "embeddings")
 
 
 def quality(resources: Resources, by: By) -> list[dict[str, Any]]:
     """Rows, how many are ok, how many by a fallback, and their quality, for each group."""
-    names = (ENRICHED,) if by in (By.HOUR, By.LABEL) else STAGES_WITH_QUALITY
+    stages = stage_tables(resources.settings)[1:-1]
+    names = (ENRICHED,) if by in (By.HOUR, By.LABEL) else stages
     files = [
         str(resources.tables.path(name, hour))
         for name in names

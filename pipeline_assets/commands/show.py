@@ -5,8 +5,9 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from pipeline_assets.adapters.tables import Tables
-from pipeline_assets.derived import ENRICHED, STAGE_TABLES
+from pipeline_assets.derived import ENRICHED
 from pipeline_assets.resources import Resources
+from pipeline_assets.stages import stage_tables
 
 LONG = ("embedding",)
 """Columns of which only the length is shown."""
@@ -20,7 +21,7 @@ def show(resources: Resources, item: str) -> dict[str, Any] | None:
     newest = hours[-1]
     stages = {
         name: _rows(resources.tables, name, newest, item)
-        for name in (*STAGE_TABLES, ENRICHED)
+        for name in stage_tables(resources.settings)
         if resources.tables.exists(name, newest)
     }
     enriched = stages.get(ENRICHED) or [{}]

@@ -10,6 +10,7 @@ from functools import cache
 from pipeline_assets.core.budget import Again, Later, next_try
 from pipeline_assets.core.climb import Climb, Environment, Permit, RungStats
 from pipeline_assets.core.outcomes import checked
+from pipeline_assets.core.results import LONGEST_WAIT
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.errors import (
@@ -31,10 +32,11 @@ Answers = Sequence[Outcome] | RowError
 
 @dataclass(frozen=True, slots=True)
 class _Failed:
-    """A row that a rung failed in passing, and why."""
+    """A row that a rung failed in passing, why, and whether that was an attempt of its own."""
 
     climb: Climb
     error: RowError
+    charged: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,10 @@ def _give_up(failed: _Failed, rung: Rung, later: Later | None) -> None:
     """Fall on with the error; a try that ended in being asked to wait longer is not charged."""
     climb, error = failed.climb, failed.error
     if later is not None:
-        climb.tries -= 1
+        climb.tries -= failed.charged
         climb.deferred = True
-        error = type(error)(error.message, retry_after=timedelta(seconds=later.wait_s))
+        wait_s = min(later.wait_s, LONGEST_WAIT.total_seconds())
+        error = type(error)(error.message, retry_after=timedelta(seconds=wait_s))
     note(climb, rung, error)
 
 
@@ -201,7 +204,7 @@ def _scope(rung: Rung, scope: Callable[[Work], str], work: Work) -> str:
 def _call(caller: _Caller, batch: list[Climb]) -> tuple[Answers, float]:
     """The answers, and the seconds that the call took."""
     stage, rung, env, stats = caller.stage, caller.rung, caller.env, caller.stats
-    works = _works(caller, batch)
+    works = tuple(_works(caller, batch))  # so that no rung can take rows out of it
     env.watch.calling(caller.name, [work.id for work in works])
     started = env.timer()
     answers: Answers
@@ -250,10 +253,9 @@ def _settle(
             made += 1
             continue
         stats.errors[str(outcome.kind)] += 1
-        if not isinstance(outcome, UpstreamMissing):
-            _charge(each, caller.number)
+        charged = not isinstance(outcome, UpstreamMissing) and _charge(each, caller.number)
         if rung.backoff is not None and outcome.transient:
-            failed.append(_Failed(each, outcome))
+            failed.append(_Failed(each, outcome, charged))
         else:
             note(each, rung, outcome)
     stats.rows += len(batch)
@@ -264,11 +266,12 @@ def _settle(
     return failed
 
 
-def _charge(each: Climb, rung: int) -> None:
+def _charge(each: Climb, rung: int) -> bool:
     """One attempt for the first answered call of a climb, and one for each repeated call."""
-    if not each.deferred and (each.tries == 0 or each.asked == rung):
-        each.tries += 1
+    charged = not each.deferred and (each.tries == 0 or each.asked == rung)
+    each.tries += charged
     each.asked = rung
+    return charged
 
 
 def _report(

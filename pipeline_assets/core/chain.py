@@ -82,12 +82,14 @@ def _recalled(
     asked = [each for each in candidates if each.planned.reason is not Reason.FORCED]
     try:
         kept = rung.recall(env.resources, [each.planned.work for each in asked])
-        pairs = list(zip(asked, kept, strict=True))
+        pairs = [pair for pair in zip(asked, kept, strict=True) if pair[1] is not None]
+        works = [each.planned.work for each, _ in pairs]
+        outcomes = held(stage, rung, works, [made for _, made in pairs])
     except Exception:
         log.exception("%s: nothing could be recalled, every row is worked on", rung.name)
         return candidates
-    for each, made in pairs:
-        if made is not None and isinstance(held(stage, rung, each.planned.work, made), Made):
-            each.made, each.rung = made, number
+    for (each, _), outcome in zip(pairs, outcomes, strict=True):
+        if isinstance(outcome, Made):
+            each.made, each.rung = outcome, number
             stats.recalled += 1
     return [each for each in candidates if each.made is None]

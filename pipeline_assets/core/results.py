@@ -22,6 +22,8 @@ from pipeline_assets.errors import (
 )
 
 SLOW_RETRY = timedelta(days=1)
+LONGEST_WAIT = timedelta(days=7)
+"""Nobody who asks for more means it, and no time lies behind the end of the calendar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,8 @@ def worked(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
     """The row that the table holds after a climb: the new result merged with what stood."""
     planned = climb.planned
     row = _row(stage, climb, stamp)
+    if planned.old is None:
+        return row
     merged = merge(stage, planned.old, row, input_changed=planned.input_changed)
     at = stage.index(merged.rung)
     if merged.rung == row.rung or at == len(stage.rungs):
@@ -67,11 +71,9 @@ def worked(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
 
 def decisive(errors: Sequence[RowError]) -> RowError | None:
     """The error that the row shows: a bug wins, then the best rung that could have made it."""
-    if not errors:
-        return None
     bug = next((error for error in errors if isinstance(error, Internal)), None)
     own = next((error for error in errors if not isinstance(error, UpstreamMissing)), None)
-    return bug or own or errors[0]
+    return bug or own or next(iter(errors), None)
 
 
 def _row(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
@@ -82,8 +84,8 @@ def _row(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
     attempts = (0 if old is None or anew else old.attempts) + climb.tries
     cost_usd = (0.0 if old is None else old.cost_usd) + climb.cost_usd
     duration_ms = climb.seconds * 1000 if climb.called else None
-    error = decisive(errors)
-    retryable = any(each.transient for each in errors)
+    error = decisive(errors) if errors else None
+    retryable = bool(errors) and any(each.transient for each in errors)
     retry_at = _retry_at(climb, stamp, used_up=attempts >= stage.attempts) if errors else None
     if made is None or at is None:
         status = _status(stage, error, retryable=retryable)
@@ -154,7 +156,7 @@ def _retry_at(climb: Climb, stamp: Stamp, *, used_up: bool) -> datetime | None:
     in_vain = climb.made is None and climb.planned.reason is Reason.PRODUCER_CHANGED
     if (used_up and transient) or (in_vain and not transient):
         waits.append(SLOW_RETRY)
-    return stamp.now + max(waits) if waits else None
+    return stamp.now + min(max(waits), LONGEST_WAIT) if waits else None
 
 
 def _status(stage: Stage, error: RowError | None, *, retryable: bool) -> Status:

@@ -1,7 +1,11 @@
 """One file a stage: its rungs and its declaration. `STAGES` lists them, upstream first."""
 
+from functools import lru_cache
+
 from pipeline_assets.core.stage import Stage
+from pipeline_assets.settings import Settings
 from pipeline_assets.stages import classify_image, embed, extract_text, fetch, store, validate
+from pipeline_assets.stages.added import added_stages
 from pipeline_assets.stages.items import ITEMS
 
 STAGES: tuple[Stage, ...] = (
@@ -13,5 +17,34 @@ STAGES: tuple[Stage, ...] = (
     store.STAGE,
 )
 
-STRICT_TABLES = frozenset({ITEMS, *(stage.name for stage in STAGES if stage.strict)})
-"""The tables whose failed rows keep what depends on them pending."""
+
+def all_stages(settings: Settings) -> tuple[Stage, ...]:
+    """The stages of the package and those that PIPELINE_STAGES names, upstream first.
+
+    Raises `SettingsError` for a module that has no stage of this pipeline.
+    """
+    return _with_added(settings.stages)
+
+
+@lru_cache
+def _with_added(modules: tuple[str, ...]) -> tuple[Stage, ...]:
+    if not modules:
+        return STAGES
+    before = STAGES[:-1]
+    added = added_stages(modules, before)
+    return (*before, *added, store.stage(added))
+
+
+def find_stage(settings: Settings, name: str) -> Stage:
+    """The stage of this name. Raises `KeyError` where there is none."""
+    return {stage.name: stage for stage in all_stages(settings)}[name]
+
+
+def stage_tables(settings: Settings) -> tuple[str, ...]:
+    """The tables that tell of an item, upstream first: from `items` to `enriched_items`."""
+    return (ITEMS, *(stage.name for stage in all_stages(settings)))
+
+
+def strict_tables(settings: Settings) -> frozenset[str]:
+    """The tables whose failed rows keep what depends on them pending."""
+    return frozenset({ITEMS, *(stage.name for stage in all_stages(settings) if stage.strict)})

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from pipeline_assets.adapters.addresses import host_of
 from pipeline_assets.adapters.blobs import BlobRef, Copy
+from pipeline_assets.core.budget import Backoff
 from pipeline_assets.core.contract import TIMESTAMP
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
     from pipeline_assets.adapters.http import Fetched
     from pipeline_assets.resources import Resources
+
+WAIT_AT_MOST_S = 45.0
+"""A resource that only hangs, 20 s at a time, has its three tries, so that it uses up attempts.
+Not longer, since the rest of the hour waits behind: who asks for more is asked again another run."""
 
 
 def http(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
@@ -93,6 +98,7 @@ STAGE = Stage(
             reads=("url",),
             producer=lambda _resources: "http/1",
             scope=lambda work: host_of(work["url"]),
+            backoff=Backoff(deadline_s=WAIT_AT_MOST_S),
         ),
         Rung(
             name="last_good_copy",

@@ -19,14 +19,17 @@ FACTOR_TYPE = pa.struct(
     ]
 )
 
-SOURCES: Mapping[str, tuple[str, ...]] = {
+Sources = Mapping[str, tuple[str, ...]]
+"""Stages, with the rows that each has for one item."""
+
+SOURCES: Sources = {
     "fetched": tuple(f"fetched.{role}" for role in Role),
     "validated": tuple(f"validated.{role}" for role in Role),
     "extracted_text": ("extracted_text",),
     "image_labels": ("image_labels",),
     "embeddings": ("embeddings",),
 }
-"""The stages that an item's score is made of, with the rows that each has for one item."""
+"""What an item's score is made of, before any stage is added."""
 
 VALUES: tuple[tuple[str, str, pa.DataType], ...] = (
     ("name", "items.name", pa.string()),
@@ -49,14 +52,14 @@ VALUES: tuple[tuple[str, str, pa.DataType], ...] = (
 ROW_FIELDS = ("status", "rung", "quality", "error_kind", "retryable")
 
 
-def join(_resources: object, works: Sequence[Work]) -> list[Outcome]:
+def join(sources: Sources, works: Sequence[Work]) -> list[Outcome]:
     """Take the upstream values over, and multiply the stages' factors."""
-    return [_joined(work) for work in works]
+    return [_joined(sources, work) for work in works]
 
 
-def _joined(work: Work) -> Made:
-    factors = [_factor(stage, rows, work) for stage, rows in SOURCES.items()]
-    improvable = any(work[f"{row}.retryable"] for rows in SOURCES.values() for row in rows)
+def _joined(sources: Sources, work: Work) -> Made:
+    factors = [_factor(stage, rows, work) for stage, rows in sources.items()]
+    improvable = any(work[f"{row}.retryable"] for rows in sources.values() for row in rows)
     explained = [
         {
             "stage": factor.stage,
@@ -85,33 +88,45 @@ def _factor(stage: str, rows: Sequence[str], work: Work) -> Factor:
     )
 
 
-STAGE = Stage(
-    name="enriched_items",
-    description="Everything that is known of an item, with its quality and what it is made of.",
-    values=(
-        *(pa.field(name, kind) for name, _source, kind in VALUES),
-        pa.field("improvable", pa.bool_()),
-        pa.field("quality_factors", list_of(FACTOR_TYPE)),
-    ),
-    required=("name", "kind", "event_time", "improvable", "quality_factors"),
-    rungs=(
-        Rung(
-            name="join",
-            factor=1.0,
-            call=join,
-            reads=(
-                *(source for _name, source, _type in VALUES),
-                *(
-                    f"{row}.{field}"
-                    for rows in SOURCES.values()
-                    for row in rows
-                    for field in ROW_FIELDS
-                ),
-            ),
-            producer=lambda _resources: "join/1",
+def stage(added: Sequence[Stage]) -> Stage:
+    """The stage that joins the package's stages and those that were added."""
+    sources = {**SOURCES, **{each.name: _rows(each) for each in added}}
+    return Stage(
+        name="enriched_items",
+        description="Everything that is known of an item, with its quality and what it is made of.",
+        values=(
+            *(pa.field(name, kind) for name, _source, kind in VALUES),
+            pa.field("improvable", pa.bool_()),
+            pa.field("quality_factors", list_of(FACTOR_TYPE)),
         ),
-    ),
-    skip_factor=0.0,
-    micro_batch=1024,
-    group="store",
-)
+        required=("name", "kind", "event_time", "improvable", "quality_factors"),
+        rungs=(
+            Rung(
+                name="join",
+                factor=1.0,
+                call=lambda _resources, works: join(sources, works),
+                reads=(
+                    *(source for _name, source, _type in VALUES),
+                    *(
+                        f"{row}.{field}"
+                        for rows in sources.values()
+                        for row in rows
+                        for field in ROW_FIELDS
+                    ),
+                ),
+                producer=lambda _resources: "join/1",
+            ),
+        ),
+        skip_factor=0.0,
+        micro_batch=1024,
+        group="store",
+    )
+
+
+def _rows(added: Stage) -> tuple[str, ...]:
+    if added.per_resource:
+        return tuple(f"{added.name}.{role}" for role in Role)
+    return (added.name,)
+
+
+STAGE = stage(())

@@ -15,14 +15,12 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from pipeline_assets.adapters.backoff import FIRST_BACKOFF_S, parse_retry_after
 from pipeline_assets.adapters.http import (
     PER_HOST,
     FakeFetcher,
     Fetched,
     Fetcher,
     HttpFetcher,
-    Seams,
 )
 from pipeline_assets.adapters.http_request import USER_AGENT
 from pipeline_assets.errors import (
@@ -43,28 +41,6 @@ from pipeline_assets.errors import (
 
 MAX_BYTES = 100_000
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class FakeTime:
-    """A clock that only its own `sleep` moves, and a jitter that always takes the most."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-        self.slept: list[float] = []
-
-    async def sleep(self, seconds: float) -> None:
-        """Be `seconds` later at once."""
-        self.slept.append(seconds)
-        self.now += seconds
-
-    def seams(self, names: Mapping[str, list[str]] | None = None) -> Seams:
-        """Everything that is not real; `names` is the whole of the DNS where it is given."""
-        return Seams(
-            sleep=self.sleep,
-            clock=lambda: self.now,
-            jitter=lambda _, most: most,
-            resolve=None if names is None else names.__getitem__,
-        )
 
 
 class Shop:
@@ -146,20 +122,13 @@ def shop(server: Shop) -> Shop:
 
 
 @pytest.fixture
-def time() -> FakeTime:
-    """Time that does not pass."""
-    return FakeTime()
-
-
-@pytest.fixture
-def fetcher(shop: Shop, time: FakeTime) -> Iterator[HttpFetcher]:
+def fetcher(shop: Shop) -> Iterator[HttpFetcher]:
     """A fetcher to which the shop is open."""
     with HttpFetcher(
         allow=[f"127.0.0.1:{shop.port}"],
         concurrency=16,
         timeout_s=20.0,
         max_bytes=MAX_BYTES,
-        seams=time.seams(),
     ) as fetcher:
         yield fetcher
 
@@ -207,14 +176,13 @@ def fetch(fetcher: Fetcher, url: str) -> Fetched[bytes] | RowError:
     return outcome
 
 
-def fetch_raw(url: str, time: FakeTime, *, timeout_s: float = 20.0) -> Fetched[bytes] | RowError:
+def fetch_raw(url: str, *, timeout_s: float = 20.0) -> Fetched[bytes] | RowError:
     """The outcome of one URL on any port of loopback."""
     with HttpFetcher(
         allow=["127.0.0.0/8"],
         concurrency=1,
         timeout_s=timeout_s,
         max_bytes=MAX_BYTES,
-        seams=time.seams(),
     ) as fetcher:
         return fetch(fetcher, url)
 
@@ -298,20 +266,24 @@ def test_at_most_eight_requests_go_to_a_host_at_once(shop: Shop, fetcher: HttpFe
 @pytest.mark.parametrize(
     ("status", "error"),
     [
+        (304, InvalidInput),
         (400, InvalidInput),
         (401, Forbidden),
         (403, Forbidden),
         (404, NotFound),
         (410, NotFound),
         (413, TooLarge),
+        (429, RateLimited),
         (451, Forbidden),
-        (304, InvalidInput),
+        (500, Overloaded),
+        (502, Overloaded),
+        (503, Overloaded),
     ],
 )
-def test_data_errors_are_not_retried(
+def test_a_failure_is_asked_for_once(
     shop: Shop, fetcher: HttpFetcher, status: int, error: type[RowError]
 ) -> None:
-    """One request, and the status in the message."""
+    """Whatever it is, with the status in the message: whether again is the chain's affair."""
     outcome = fetch(fetcher, shop.on("/x", web.Response(status=status)))
     assert type(outcome) is error
     assert str(status) in outcome.message
@@ -319,75 +291,34 @@ def test_data_errors_are_not_retried(
 
 
 @pytest.mark.parametrize(
-    ("status", "error"),
-    [(500, Overloaded), (502, Overloaded), (503, Overloaded), (429, RateLimited)],
-)
-def test_transient_errors_are_tried_three_times_with_backoff(
-    shop: Shop, fetcher: HttpFetcher, time: FakeTime, status: int, error: type[RowError]
-) -> None:
-    """Each wait may be twice as long as the one before."""
-    outcome = fetch(fetcher, shop.on("/x", web.Response(status=status)))
-    assert type(outcome) is error
-    assert shop.hits["/x"] == 3
-    assert time.slept == [FIRST_BACKOFF_S, 2 * FIRST_BACKOFF_S]
-
-
-def test_a_burst_of_errors_is_survived(shop: Shop, fetcher: HttpFetcher, time: FakeTime) -> None:
-    """Two failures, then the body."""
-    bad, good = web.Response(status=503), web.Response(body=b"x")
-    assert isinstance(fetch(fetcher, shop.on("/x", bad, bad, good)), Fetched)
-    assert len(time.slept) == 2
-
-
-def test_retry_after_is_waited_for(shop: Shop, fetcher: HttpFetcher, time: FakeTime) -> None:
-    """All of it, and the jitter behind it."""
-    slow = web.Response(status=429, headers={"Retry-After": "7"})
-    assert isinstance(fetch(fetcher, shop.on("/x", slow, web.Response(body=b"x"))), Fetched)
-    assert time.slept == [7 + FIRST_BACKOFF_S]
-
-
-def test_a_wait_past_the_deadline_is_not_begun(
-    shop: Shop, fetcher: HttpFetcher, time: FakeTime
-) -> None:
-    """The error comes back with what the server asked for, for the row's `retry_at`."""
-    slow = web.Response(status=429, headers={"Retry-After": "20"})
-    outcome = fetch(fetcher, shop.on("/x", slow))
-    assert isinstance(outcome, RateLimited)
-    assert outcome.retry_after == timedelta(seconds=20)
-    assert time.slept == []
-
-
-@pytest.mark.parametrize(
-    ("value", "date", "seconds"),
+    ("headers", "seconds"),
     [
-        ("0", None, 0),
-        (" 120 ", None, 120),
-        ("9" * 6000, None, 7 * 86400),
-        ("Mon, 02 Mar 2026 06:00:30 GMT", "Mon, 02 Mar 2026 06:00:00 GMT", 30),
-        ("Mon, 02 Mar 2026 05:00:00 GMT", "Mon, 02 Mar 2026 06:00:00 GMT", 0),
-        ("Mon, 02 Mar 2099 05:00:00 GMT", None, 7 * 86400),
-        ("Mon, 02 Mar 2026 06:00:30 -0000", "Mon, 02 Mar 2026 06:00:00 GMT", 30),
-        ("soon", None, None),
-        ("-1", None, None),
-        ("1.5", None, None),
-        ("", None, None),
-        (None, None, None),
-        ("²", None, None),
+        ({"Retry-After": "7"}, 7),
+        (
+            {
+                "Retry-After": "Mon, 02 Mar 2026 06:00:30 GMT",
+                "Date": "Mon, 02 Mar 2026 06:00:00 GMT",
+            },
+            30,
+        ),
+        ({"Retry-After": "soon"}, None),
+        ({}, None),
     ],
 )
-def test_retry_after_is_seconds_or_a_time(
-    value: str | None, date: str | None, seconds: int | None
+def test_retry_after_is_handed_on(
+    shop: Shop, fetcher: HttpFetcher, headers: dict[str, str], seconds: int | None
 ) -> None:
-    """Measured by the server's own clock."""
-    expected = None if seconds is None else timedelta(seconds=seconds)
-    assert parse_retry_after(value, date) == expected
+    """For the chain's wait, the row's `retry_at` and the host's breaker."""
+    outcome = fetch(fetcher, shop.on("/x", web.Response(status=429, headers=headers)))
+    assert isinstance(outcome, RateLimited)
+    assert outcome.retry_after == (None if seconds is None else timedelta(seconds=seconds))
 
 
-def test_a_resource_ends_at_its_deadline(time: FakeTime) -> None:
+def test_a_resource_ends_at_its_deadline() -> None:
     """A server that accepts and says nothing, and one that stops in the middle of the body."""
     for answer in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"):
         with raw_server(answer, then="hang") as (url, seen):
-            outcome = fetch_raw(url, time, timeout_s=0.1)
+            outcome = fetch_raw(url, timeout_s=0.1)
             assert isinstance(outcome, Timeout)
             assert "within 0.1 s" in outcome.message
             assert len(seen) == 1
@@ -403,25 +334,24 @@ def test_a_resource_ends_at_its_deadline(time: FakeTime) -> None:
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n123", "close"),
     ],
 )
-def test_connections_that_break_are_tried_again(time: FakeTime, answer: bytes, then: str) -> None:
-    """A truncated body is never a value."""
+def test_connections_that_break_are_network_errors(answer: bytes, then: str) -> None:
+    """A truncated body is never a value; the HTTP client does not ask again on its own."""
     with raw_server(answer, then=then) as (url, seen):
-        assert isinstance(fetch_raw(url, time), Network)
-        assert len(seen) == 3
+        assert isinstance(fetch_raw(url), Network)
+        assert len(seen) == 1
 
 
-def test_a_closed_port_and_an_unknown_name_are_network_errors(time: FakeTime) -> None:
+def test_a_closed_port_and_an_unknown_name_are_network_errors() -> None:
     """They can pass."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        outcome = fetch_raw(f"http://127.0.0.1:{unused.getsockname()[1]}/", time)
+        outcome = fetch_raw(f"http://127.0.0.1:{unused.getsockname()[1]}/")
     assert isinstance(outcome, Network)
 
     def unknown(_: str) -> list[str]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    seams = Seams(sleep=time.sleep, resolve=unknown)
-    with HttpFetcher(allow=(), concurrency=1, timeout_s=9, max_bytes=9, seams=seams) as fetcher:
+    with HttpFetcher(allow=(), concurrency=1, timeout_s=9, max_bytes=9, resolve=unknown) as fetcher:
         outcome = fetch(fetcher, "http://nowhere.example/")
     assert isinstance(outcome, Network)
     assert "nowhere.example" in outcome.message
@@ -445,21 +375,19 @@ def test_a_closed_port_and_an_unknown_name_are_network_errors(time: FakeTime) ->
         (b"HTTP/1.1 302 Found\r\nLocation: http://\xff\xfe/\r\n\r\n", InvalidInput),
     ],
 )
-def test_answers_that_are_no_use_are_data_errors(
-    time: FakeTime, answer: bytes, error: type[RowError]
-) -> None:
+def test_answers_that_are_no_use_are_data_errors(answer: bytes, error: type[RowError]) -> None:
     """Asked once; never an unclassified error."""
     with raw_server(answer) as (url, seen):
-        outcome = fetch_raw(url, time)
+        outcome = fetch_raw(url)
         assert isinstance(outcome, error)
         assert not isinstance(outcome, Internal)
         assert len(seen) == 1
 
 
-def test_an_endless_body_ends_at_the_limit(time: FakeTime) -> None:
+def test_an_endless_body_ends_at_the_limit() -> None:
     """The connection is dropped, the rest is not read."""
     with raw_server(b"HTTP/1.1 200 OK\r\n\r\n", then="endless") as (url, _):
-        assert isinstance(fetch_raw(url, time), TooLarge)
+        assert isinstance(fetch_raw(url), TooLarge)
 
 
 def test_a_gzip_bomb_ends_at_the_limit(shop: Shop, fetcher: HttpFetcher) -> None:
@@ -496,7 +424,7 @@ def test_redirects_are_followed_five_times_without_cookies(
     assert "more than 5 redirects" in outcome.message
 
 
-def test_credentials_stay_with_their_host(shop: Shop, time: FakeTime) -> None:
+def test_credentials_stay_with_their_host(shop: Shop) -> None:
     """A redirect to another name does not take them along."""
     shop.on("/a", redirect(f"http://other.example:{shop.port}/b"))
     shop.on("/b", web.Response(body=b"x"))
@@ -505,7 +433,7 @@ def test_credentials_stay_with_their_host(shop: Shop, time: FakeTime) -> None:
         concurrency=1,
         timeout_s=9,
         max_bytes=9,
-        seams=time.seams({"other.example": ["127.0.0.1"]}),
+        resolve={"other.example": ["127.0.0.1"]}.__getitem__,
     ) as fetcher:
         assert isinstance(fetch(fetcher, shop.url("/a").replace("//", "//me:pw@")), Fetched)
     assert ["Authorization" in headers for headers in shop.requests] == [True, False]
@@ -640,35 +568,30 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("url", HOSTILE)
-def test_hostile_urls_open_no_connection(
-    url: str, time: FakeTime, connections: list[object]
-) -> None:
+def test_hostile_urls_open_no_connection(url: str, connections: list[object]) -> None:
     """Whatever the spelling; the row says that we refused, or that it is no URL."""
     if "#@" in url:  # a fragment is not an authority: this one is the public host, with a path
         url = url.replace("public.example", "private.example")
     with HttpFetcher(
-        allow=(), concurrency=1, timeout_s=9, max_bytes=9, seams=time.seams(HOSTILE_NAMES)
+        allow=(), concurrency=1, timeout_s=9, max_bytes=9, resolve=HOSTILE_NAMES.__getitem__
     ) as fetcher:
         outcome = fetch(fetcher, url)
     assert type(outcome) in (Blocked, InvalidInput)
     assert connections == []
-    assert time.slept == []
 
 
-def test_the_connection_spy_sees_what_is_allowed(time: FakeTime, connections: list[object]) -> None:
+def test_the_connection_spy_sees_what_is_allowed(connections: list[object]) -> None:
     """So that the table above proves something; of several addresses only the public are tried."""
     names = {"mixed.example": ["127.0.0.1", "8.8.8.8", "64:ff9b::808:808"]}
     with HttpFetcher(
-        allow=(), concurrency=1, timeout_s=9, max_bytes=9, seams=time.seams(names)
+        allow=(), concurrency=1, timeout_s=9, max_bytes=9, resolve=names.__getitem__
     ) as fetcher:
         assert isinstance(fetch(fetcher, "http://mixed.example/"), RowError)
         assert isinstance(fetch(fetcher, "http://134744072/"), Network)
     assert set(connections) == {("8.8.8.8", 80)}
 
 
-def test_a_listening_socket_on_loopback_sees_nothing(
-    trap: socket.socket, shop: Shop, time: FakeTime
-) -> None:
+def test_a_listening_socket_on_loopback_sees_nothing(trap: socket.socket, shop: Shop) -> None:
     """Not directly, not by name, not by redirect, though another port is open."""
     port = trap.getsockname()[1]
     shop.on("/direct", redirect(f"http://127.0.0.1:{port}/"))
@@ -681,20 +604,20 @@ def test_a_listening_socket_on_loopback_sees_nothing(
         concurrency=4,
         timeout_s=9,
         max_bytes=9,
-        seams=time.seams({"localhost": ["127.0.0.1"]}),
+        resolve={"localhost": ["127.0.0.1"]}.__getitem__,
     ) as fetcher:
         outcomes = fetcher.fetch_all(urls, bytes)
     assert [type(outcome) for outcome in outcomes] == [Blocked] * 5
     assert shop.hits.total() == 3
 
 
-def test_an_allowed_name_opens_its_address_for_itself_only(shop: Shop, time: FakeTime) -> None:
+def test_an_allowed_name_opens_its_address_for_itself_only(shop: Shop) -> None:
     """Another name that points to the same address stays closed, also in the same session."""
     names = {"shop.internal": ["127.0.0.1"], "evil.example": ["127.0.0.1"]}
     shop.on("/", web.Response(body=b"x"))
     shop.on("/r", redirect(f"http://evil.example:{shop.port}/"))
     with HttpFetcher(
-        allow=["shop.internal"], concurrency=4, timeout_s=9, max_bytes=9, seams=time.seams(names)
+        allow=["shop.internal"], concurrency=4, timeout_s=9, max_bytes=9, resolve=names.__getitem__
     ) as fetcher:
         outcomes = fetcher.fetch_all(
             [
@@ -718,16 +641,15 @@ def test_proxies_of_the_environment_are_not_used(
     assert isinstance(fetch(fetcher, shop.on("/", web.Response(body=b"x"))), Fetched)
 
 
-def test_a_bug_in_one_request_is_internal_and_costs_one_row(shop: Shop, time: FakeTime) -> None:
+def test_a_bug_in_one_request_is_internal_and_costs_one_row(shop: Shop) -> None:
     """The others keep their outcome."""
 
     def broken(_: str) -> list[str]:
         raise KeyError("bug")
 
     url = shop.on("/", web.Response(body=b"x"))
-    seams = Seams(sleep=time.sleep, resolve=broken)
     with HttpFetcher(
-        allow=["127.0.0.1"], concurrency=2, timeout_s=9, max_bytes=9, seams=seams
+        allow=["127.0.0.1"], concurrency=2, timeout_s=9, max_bytes=9, resolve=broken
     ) as fetcher:
         bad, good = fetcher.fetch_all(["http://public.example/", url], bytes)
     assert isinstance(bad, Internal)

@@ -1,14 +1,11 @@
 """The stage assets, materialized by Dagster on a small hour of the sample shop."""
 
-import logging
-from types import SimpleNamespace
-
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipeline_assets.adapters.engine import Order, Report
+from pipeline_assets.adapters.orders import Order, Report
 from pipeline_assets.assets import stages as stage_assets
 from pipeline_assets.core.status import Status
 from pipeline_assets.resources import Resources, opened
@@ -178,7 +175,7 @@ def test_a_table_with_a_double_key_fails_its_check_and_stops_what_follows(
     assert double in str(failures.records[0].data["sample"])
 
 
-def _no_work(_order: Order, _resources: Resources, **_options: object) -> Report:
+def _no_work(_order: Order, _resources: Resources, _around: object) -> Report:
     return Report()
 
 
@@ -223,18 +220,3 @@ def test_without_a_table_of_items_a_stage_says_so_and_keeps_its_rows(
     assert not result.success
     assert f"items has no table for hour {HOUR}" in hours.failure(result)
     assert len(copy.rows("fetched")) == 2 * ALL
-
-
-def test_progress_is_said_now_and_then_and_not_for_each_batch(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Every five seconds, with all rows so far."""
-    times = iter([0.0, 1.0, 5.0, 5.0, 6.0])
-    monkeypatch.setattr(stage_assets, "time", SimpleNamespace(monotonic=lambda: next(times)))
-    log = logging.getLogger("progress")
-    with caplog.at_level(logging.INFO, logger="progress"):
-        progress = stage_assets.Progress(log, "fetched")
-        progress(100)
-        progress(50)
-        progress(25)
-    assert [record.getMessage() for record in caplog.records] == ["fetched: 150 rows finished"]

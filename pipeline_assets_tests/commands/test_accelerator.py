@@ -19,7 +19,7 @@ def test_a_fault_shows_in_the_status_until_it_is_healed(resources: Resources) ->
 
 def test_healing_lets_the_waiting_breakers_probe_at_once(resources: Resources) -> None:
     """Those of its rungs that wait, and no others."""
-    label, vector = accelerated_rungs()
+    label, vector = accelerated_rungs(resources.settings)
     resources.breakers.force(label, Mode.OPEN)
     resources.breakers.force("image_labels.cpu_clip", Mode.OPEN)
     resources.breakers.force(vector, Mode.FORCED_OPEN)

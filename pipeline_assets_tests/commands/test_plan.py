@@ -58,7 +58,8 @@ def test_an_upgrade_is_named_with_its_rows_and_time(platform: Platform, goods: G
     platform.run()
     stage = planned(platform)["image_labels"]
     assert stage["standing"] == {"current": 2, "no better rung available": 6}
-    platform.resources.breakers.probe_again(accelerated_rungs())
+    resources = platform.resources
+    resources.breakers.probe_again(accelerated_rungs(resources.settings))
     stage = planned(platform)["image_labels"]
     assert stage["rows"] == {"upgrade": [f"p{n}" for n in range(2, 8)]}
     assert stage["calls"] == 6

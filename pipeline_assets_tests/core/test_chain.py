@@ -4,6 +4,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -230,6 +231,10 @@ def test_something_that_is_no_outcome_is_a_bug_of_the_rung(wrong: Any) -> None:
         (Made(("chair",), confidence=1.01), "confidence of 1.01, not 0..1"),
         (Made(("chair",), quality=-0.01), "confidence of -0.01, not 0..1"),
         (Made(("chair",), quality=math.nan), "confidence of nan, not 0..1"),
+        (Made((7,)), "primary made a label that is no string: ArrowTypeError: Expected bytes"),
+        (Made((["chair"],)), "primary made a label that is no string: ArrowTypeError"),
+        (Made(("chair \ud800",)), "a label that is no string: UnicodeEncodeError"),
+        (Made(("chair",), quality=Fraction(1, 2)), "primary made a quality that is no float"),  # type: ignore[arg-type]
     ],
 )
 def test_a_value_that_the_table_could_not_hold_is_a_bug_of_the_rung(
@@ -457,7 +462,9 @@ def test_kept_results_are_used_while_the_breaker_is_open() -> None:
     assert values_of(climbed.climbs) == ["kept", "kept"]
 
 
-@pytest.mark.parametrize("kept", [[], [Made(("kept",))] * 2, None])
+@pytest.mark.parametrize(
+    "kept", [[], [Made(("kept",))] * 2, None, ["kept"] * 3, [Made(None)] * 3]  # type: ignore[arg-type]
+)
 def test_a_recall_that_fails_means_that_every_row_is_worked_on(kept: Any) -> None:
     """A broken cache is no reason to lose a row, nor to mix up two."""
     primary = make_rung("primary", recall=lambda _resources, _works: kept)
