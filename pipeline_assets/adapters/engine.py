@@ -163,6 +163,7 @@ def _task(order: Order, piece: Piece, resources: Resources, lease: Lease) -> Tas
         run_id=order.run_id,
         items=order.items,
         force=order.force,
+        only_improvable=order.only_improvable,
         strict=order.strict,
         piece=piece,
         lease=lease.name,

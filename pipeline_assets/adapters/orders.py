@@ -17,7 +17,9 @@ class Order:
     """What is asked for: one stage of one hour, for one run.
 
     `items` narrows the work to some items; the others stand. `force` redoes rows that are current.
-    Failed rows of the tables in `strict` block what depends on them.
+    With `only_improvable` just the rows are touched that may be better now, and what follows from
+    those upstream: a new producer is not rolled out by the way. Failed rows of the tables in
+    `strict` block what depends on them.
     """
 
     stage: Stage
@@ -25,6 +27,7 @@ class Order:
     run_id: str
     items: frozenset[str] = frozenset()
     force: bool = False
+    only_improvable: bool = False
     strict: frozenset[str] = frozenset({"items"})
 
 

@@ -21,7 +21,7 @@ from pipeline_assets.core.chain import climb
 from pipeline_assets.core.climb import Climb, Environment
 from pipeline_assets.core.contract import check_contract
 from pipeline_assets.core.narrowing import Suspects, batches
-from pipeline_assets.core.plan import Planned, Situation, Standing, plan_row
+from pipeline_assets.core.plan import Planned, Reason, Situation, Standing, plan_row
 from pipeline_assets.core.results import Stamp, untried, worked
 from pipeline_assets.core.rows import Row, from_table, to_table
 from pipeline_assets.errors import WorkerCrash
@@ -126,8 +126,14 @@ def decisions(
     for work in read_works(resources.tables, stage, order.hour, piece, order.strict):
         if order.items and work.id[0] not in order.items:
             yield work, Standing.NOT_ASKED_FOR
-        else:
-            yield work, plan_row(stage, work, old.get(work.id), situation)
+            continue
+        yield work, _narrowed(order, plan_row(stage, work, old.get(work.id), situation))
+
+
+def _narrowed(order: Order, decision: Planned | Standing) -> Planned | Standing:
+    if not order.only_improvable or isinstance(decision, Standing):
+        return decision
+    return Standing.NOT_ASKED_FOR if decision.reason is Reason.PRODUCER_CHANGED else decision
 
 
 def present(order: Order, piece: Piece, resources: Resources, checkpoints: Checkpoints) -> pa.Table:

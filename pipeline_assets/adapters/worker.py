@@ -105,7 +105,15 @@ class Opened:
         stage = find_stage(task.settings, task.stage)
         lease = resources.leases.joined(task.lease, task.token)
         return cls(
-            Order(stage, task.hour, task.run_id, task.items, task.force, task.strict),
+            Order(
+                stage=stage,
+                hour=task.hour,
+                run_id=task.run_id,
+                items=task.items,
+                force=task.force,
+                only_improvable=task.only_improvable,
+                strict=task.strict,
+            ),
             resources,
             Checkpoints(
                 resources.work, stage.name, task.hour, tidy=False, guard=lease.publishing

@@ -52,6 +52,7 @@ class Task:
     run_id: str
     items: frozenset[str]
     force: bool
+    only_improvable: bool
     strict: frozenset[str]
     piece: Piece
     lease: str

@@ -17,10 +17,11 @@ ACCELERATOR_POOL = "accelerator"
 
 
 class RunOptions(dg.Config):
-    """What a run may ask for: only some items, or to redo what is current."""
+    """What a run may ask for: some items, what is current redone, or just what may improve."""
 
     items: list[str] = []  # noqa: RUF012 - pydantic copies it
     force: bool = False
+    only_improvable: bool = False
 
 
 def stage_asset(
@@ -47,6 +48,7 @@ def stage_asset(
             context.run.run_id,
             items=frozenset(config.items),
             force=config.force,
+            only_improvable=config.only_improvable,
             strict=strict,
         )
         with opened() as resources, polite_stop() as stop:

@@ -506,3 +506,14 @@ def test_smaller_batches_give_the_same_rows(finished_copy: Platform, stage: Stag
     assert {item: row["rung"] for item, row in after.items()} == {
         item: row["rung"] for item, row in before.items()
     }
+
+
+def test_a_run_that_heals_rolls_no_new_producer_out(ten: Platform) -> None:
+    """Only rows that may be better now are touched; what a new producer would redo stands."""
+    ten.run(Toy().stage)
+    toy = Toy(producer="loud/2")
+    healing = ten.run(toy.stage, only_improvable=True)["toy"]
+    assert toy.given() == []
+    assert healing.standing == {"not asked for": 10}
+    ten.run(toy.stage)
+    assert toy.given() == NAMES
