@@ -61,6 +61,11 @@ class Clock:
         """Let time pass."""
         self.at += timedelta(seconds=seconds)
 
+    def sleep(self, seconds: float) -> bool:
+        """Be later at once."""
+        self.advance(seconds)
+        return True
+
 
 class FickleShop(Shop):
     """The sample shop, from which goods can be taken away."""
@@ -158,7 +163,7 @@ class Platform:
         A second passes before, so that a later run's rows are later. A wait passes at once.
         """
         self.clock.advance(1)
-        around = Surroundings(sleep=self.clock.advance)
+        around = Surroundings(sleep=self.clock.sleep)
         return {
             stage.name: materialize(Order(stage, hour, run, **options), self.resources, around)
             for stage in stages or STAGES

@@ -59,6 +59,11 @@ def _never() -> bool:
     return False
 
 
+def _slept(seconds: float) -> bool:
+    time.sleep(seconds)
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """The process in which a piece is worked on.
@@ -70,7 +75,7 @@ class Surroundings:
     watch: Watch = field(default_factory=Unwatched)
     progress: Callable[[int], None] = _silent
     stopped: Callable[[], bool] = _never
-    sleep: Callable[[float], None] = time.sleep
+    sleep: Callable[[float], bool] = _slept
 
 
 def process_shard(

@@ -23,9 +23,9 @@ class Stop:
         """Whether to stop."""
         return self._asked.is_set()
 
-    def sleep(self, seconds: float) -> None:
-        """Wait, but not longer than until the stop."""
-        self._asked.wait(seconds)
+    def sleep(self, seconds: float) -> bool:
+        """Wait, but not longer than until the stop; whether it was waited to the end."""
+        return not self._asked.wait(seconds)
 
     def ask(self, number: int, _frame: FrameType | None = None) -> None:
         """Stop politely. A second word is not waited for: the first handlers are back."""

@@ -75,9 +75,14 @@ class Again:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """The wait would reach the deadline: the row waits outside, and this try is not charged."""
+    """The wait would reach the deadline: the row waits outside.
+
+    `asked`: because the other side asked for it; then the try is not charged. A call that takes
+    the whole deadline by itself is, or a row that hangs would be tried for ever.
+    """
 
     wait_s: float
+    asked: bool = True
 
 
 def wait_s(backoff: Backoff, tries_made: int, asked: timedelta | None, draw: Draw) -> float:
@@ -97,7 +102,9 @@ def next_try(
     if tries_made >= backoff.tries:
         return None
     wait = wait_s(backoff, tries_made, asked, draw)
-    return Again(wait) if elapsed_s + wait < backoff.deadline_s else Later(wait)
+    if elapsed_s + wait < backoff.deadline_s:
+        return Again(wait)
+    return Later(wait, asked=asked is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,12 +41,16 @@ class _Failed:
 
 @dataclass(frozen=True, slots=True)
 class _Caller:
-    """One rung of one stage, called with rows of one micro-batch."""
+    """One rung of one stage, called with rows of one micro-batch.
+
+    `alive` are, once rows are tried again, the scopes that have made something of the others.
+    """
 
     stage: Stage
     number: int
     env: Environment
     stats: RungStats
+    alive: frozenset[str] = frozenset()
 
     @property
     def rung(self) -> Rung:
@@ -67,8 +71,14 @@ def call_rung(
     tries = 1
     while failed:
         again = _wait(caller, failed, tries, began)
-        failed = _call_all(caller, again)
+        failed = _call_all(replace(caller, alive=_alive(caller.rung, candidates)), again)
         tries += 1
+
+
+def _alive(rung: Rung, candidates: Sequence[Climb]) -> frozenset[str]:
+    """The scopes that have made something of their share."""
+    shares = _by_scope(rung, candidates).items()
+    return frozenset(scope for scope, share in shares if any(each.made for each in share))
 
 
 def _wait(caller: _Caller, failed: list[_Failed], tries: int, began: float) -> list[Climb]:
@@ -90,8 +100,11 @@ def _wait(caller: _Caller, failed: list[_Failed], tries: int, began: float) -> l
     granted = env.budget.retries(len(again)) if again else 0
     for each, _wait_s in again[granted:]:
         _give_up(each, rung, None)
-    if granted:
-        env.sleep(max(wait_s for _failed, wait_s in again[:granted]))
+    if granted and not env.sleep(max(wait_s for _failed, wait_s in again[:granted])):
+        # Called away: whoever asked for time has not had it.
+        for each, wait_s in again[:granted]:
+            _give_up(each, rung, Later(wait_s, asked=each.error.retry_after is not None))
+        return []
     return [_held(each) for each, _wait_s in again[:granted]]
 
 
@@ -103,9 +116,10 @@ def _held(failed: _Failed) -> Climb:
 def _give_up(failed: _Failed, rung: Rung, later: Later | None) -> None:
     """Fall on with the error; a try that ended in being asked to wait longer is not charged."""
     climb, error = failed.climb, failed.error
-    if later is not None:
+    if later is not None and later.asked:
         climb.tries -= failed.charged
         climb.deferred = True
+    if later is not None:
         wait_s = min(later.wait_s, LONGEST_WAIT.total_seconds())
         error = type(error)(error.message, retry_after=timedelta(seconds=wait_s))
     note(climb, rung, error)
@@ -115,9 +129,10 @@ def _call_all(caller: _Caller, queue: list[Climb]) -> list[_Failed]:
     """One call for each row, in batches that fit into memory; the rows that may be tried again."""
     env, stage = caller.env, caller.stage
     failed: list[_Failed] = []
+    refusals: dict[str, CircuitOpen] = {}
     while queue:
         size = min(env.sizes.size(caller.name, stage.micro_batch), len(queue))
-        batch, permits = _permitted(caller, queue[:size])
+        batch, permits = _permitted(caller, queue[:size], refusals)
         queue = queue[size:]
         if not batch:
             continue
@@ -138,13 +153,20 @@ def _call_all(caller: _Caller, queue: list[Climb]) -> list[_Failed]:
     return failed
 
 
-def _permitted(caller: _Caller, batch: list[Climb]) -> tuple[list[Climb], dict[str, Permit]]:
-    """The rows that breakers and budget let through, with one permit for each scope among them."""
+def _permitted(
+    caller: _Caller, batch: list[Climb], refusals: dict[str, CircuitOpen]
+) -> tuple[list[Climb], dict[str, Permit]]:
+    """The rows that breakers and budget let through, with one permit for each scope among them.
+
+    A scope that was refused is not asked for again: where only single rows fit into memory, each of
+    them would ask.
+    """
     allowed: list[Climb] = []
     permits: dict[str, Permit] = {}
     for scope, rows in _by_scope(caller.rung, batch).items():
-        answer = caller.env.gate.permit(caller.name, scope)
+        answer = refusals.get(scope) or caller.env.gate.permit(caller.name, scope)
         if isinstance(answer, CircuitOpen):
+            refusals[scope] = answer
             for each in rows:
                 _refuse(each, caller.rung, answer)
         else:
@@ -183,10 +205,10 @@ def _refuse(each: Climb, rung: Rung, why: RowError) -> None:
     note(each, rung, each.passing or why)
 
 
-def _by_scope(rung: Rung, batch: list[Climb]) -> dict[str, list[Climb]]:
+def _by_scope(rung: Rung, batch: Sequence[Climb]) -> dict[str, list[Climb]]:
     """The rows by their breaker's scope; those that a rung cannot place share the unnamed one."""
     if rung.scope is None:
-        return {"": batch}
+        return {"": list(batch)}
     by_scope: dict[str, list[Climb]] = defaultdict(list)
     for each in batch:
         by_scope[_scope(rung, rung.scope, each.planned.work)].append(each)
@@ -262,7 +284,7 @@ def _settle(
     stats.made += made
     if rung.backoff is not None:
         caller.env.budget.succeeded(made)
-    _report(rung, permits, batch, outcomes, seconds)
+    _report(caller, permits, batch, outcomes, seconds)
     return failed
 
 
@@ -275,7 +297,7 @@ def _charge(each: Climb, rung: int) -> bool:
 
 
 def _report(
-    rung: Rung,
+    caller: _Caller,
     permits: dict[str, Permit],
     batch: list[Climb],
     outcomes: Sequence[Outcome],
@@ -283,21 +305,24 @@ def _report(
 ) -> None:
     """Tell each permit what came of its share of the call; none of it: it goes back."""
     of_row = {id(each): outcome for each, outcome in zip(batch, outcomes, strict=True)}
-    by_scope = _by_scope(rung, batch)
+    by_scope = _by_scope(caller.rung, batch)
     for scope, permit in permits.items():
-        _tell(permit, [of_row[id(each)] for each in by_scope.get(scope, ())], seconds)
+        share = [of_row[id(each)] for each in by_scope.get(scope, ())]
+        _tell(permit, share, seconds, alive=scope in caller.alive)
 
 
-def _tell(permit: Permit, outcomes: Sequence[Outcome], seconds: float) -> None:
+def _tell(permit: Permit, outcomes: Sequence[Outcome], seconds: float, *, alive: bool) -> None:
     """One result per call: it failed if something could pass later and nothing came of it.
 
-    Data errors never count: a call that only found bad data was answered.
+    Data errors never count: a call that only found bad data was answered. Where the others of the
+    micro-batch had their values (`alive`), a repeated call of just those that failed proves nothing
+    by failing: they were picked for it.
     """
-    if not outcomes:
-        permit.release()
-        return
     transient = next((o for o in outcomes if isinstance(o, RowError) and o.transient), None)
-    if transient is not None and not any(isinstance(outcome, Made) for outcome in outcomes):
+    made = any(isinstance(outcome, Made) for outcome in outcomes)
+    if not outcomes or (transient is not None and not made and alive):
+        permit.release()
+    elif transient is not None and not made:
         permit.failure(transient, seconds)
     else:
         permit.success(seconds)

@@ -72,8 +72,8 @@ class RungStats:
 class Environment:
     """What a climb needs from around it.
 
-    `timer` gives seconds on any monotonic clock, `sleep` waits for seconds, and `draw(low, high)`
-    is a random number in between.
+    `timer` gives seconds on any monotonic clock, `sleep` waits for seconds and says whether it
+    could, rather than being called away; `draw(low, high)` is a random number in between.
     """
 
     resources: Any
@@ -83,7 +83,7 @@ class Environment:
     sizes: BatchSizes
     watch: Watch
     timer: Callable[[], float]
-    sleep: Callable[[float], None]
+    sleep: Callable[[float], bool]
     draw: Draw
 
 

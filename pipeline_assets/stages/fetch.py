@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from pipeline_assets.resources import Resources
 
 WAIT_AT_MOST_S = 45.0
-"""A resource that only hangs, 20 s at a time, has its three tries, so that it uses up attempts.
-Not longer, since the rest of the hour waits behind: who asks for more is asked again another run."""
+"""Two timeouts of 20 s and the waits behind them: a resource that hangs has its three tries, and is
+charged for them. No longer, since the rest of the hour waits behind: whoever asks for more time is
+asked again in another run."""
 
 
 def http(resources: Resources, works: Sequence[Work]) -> list[Outcome]:

@@ -282,6 +282,8 @@ def climb_with(
     gate: FakeGate | None = None,
     sizes: BatchSizes | None = None,
     budget: FakeBudget | None = None,
+    *,
+    called_away: bool = False,
     **planned_as: Any,
 ) -> Climbed:
     """Take works through the chain of `stage`, planned for every rung or as told.
@@ -292,9 +294,10 @@ def climb_with(
     stats: dict[str, RungStats] = {}
     clock, watch, slept = Stopwatch(), FakeWatch(), list[float]()
 
-    def sleep(seconds: float) -> None:
+    def sleep(seconds: float) -> bool:
         slept.append(seconds)
         clock.at += seconds
+        return not called_away
 
     env = Environment(
         resources=None,

@@ -119,9 +119,9 @@ def test_waits_grow_jitter_and_honour_what_was_asked(
         (1, 0.0, 3600.0, least, Later(3600.0)),
         (1, 0.0, 3600.0, most, Later(3600.5)),
         (1, 29.4, None, most, Again(0.5)),
-        (1, 29.5, None, most, Later(0.5)),
-        (1, 30.0, None, least, Later(0.0)),
-        (1, 31.0, None, least, Later(0.0)),  # the call itself took so long
+        (1, 29.5, None, most, Later(0.5, asked=False)),
+        (1, 30.0, None, least, Later(0.0, asked=False)),
+        (1, 31.0, None, least, Later(0.0, asked=False)),  # the call itself took so long
     ],
 )
 def test_the_next_try_is_within_the_deadline_or_outside(
@@ -134,7 +134,7 @@ def test_the_next_try_is_within_the_deadline_or_outside(
 
 @pytest.mark.parametrize(
     ("backoff", "answer"),
-    [(Backoff(tries=1), None), (Backoff(deadline_s=0.0), Later(0.5))],
+    [(Backoff(tries=1), None), (Backoff(deadline_s=0.0), Later(0.5, asked=False))],
 )
 def test_a_rung_can_be_declared_without_retries_in_the_run(
     backoff: Backoff, answer: object

@@ -1,14 +1,37 @@
 """Fetch, from a real server with a real shop's faults."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from pipeline_assets.adapters.blobs import BlobRef, Copy
+from pipeline_assets.adapters.engine import materialize
+from pipeline_assets.adapters.orders import Order
+from pipeline_assets.adapters.shards import Surroundings
+from pipeline_assets.core.breaker import Mode
+from pipeline_assets.core.budget import RETRY_CAPACITY, SUCCESSES_PER_RETRY, Again, next_try
 from pipeline_assets.core.rows import Work
+from pipeline_assets.sample.catalogue import CatalogueItem
+from pipeline_assets.sample.shop import Shop
+from pipeline_assets.settings import Settings
 from pipeline_assets.stages import fetch
-from pipeline_assets_tests.conftest import HOUR_START, FickleShop, Goods, Platform, called
+from pipeline_assets_tests.conftest import (
+    HOUR,
+    HOUR_START,
+    Clock,
+    FickleShop,
+    Goods,
+    Platform,
+    called,
+    in_batches_of,
+    open_resources,
+)
+
+ONE_BY_ONE = in_batches_of(fetch.STAGE, 1)
 
 
 def fetched(platform: Platform, *rows: object) -> dict[str, dict[str, object]]:
@@ -17,6 +40,28 @@ def fetched(platform: Platform, *rows: object) -> dict[str, dict[str, object]]:
     platform.items()
     platform.run(fetch.STAGE)
     return platform.rows("fetched")
+
+
+def image_path(item: CatalogueItem) -> str:
+    """Where on its shop an item's picture is."""
+    return "/" + (item.image_url or "").split("/", 3)[3]
+
+
+def packs(platform: Platform) -> list[Path]:
+    """Every file among the packs."""
+    return [path for path in (platform.resources.data / "blobs").rglob("*") if path.is_file()]
+
+
+@contextmanager
+def shop_that_asks_for(
+    seconds: int, tmp_path: Path, clock: Clock
+) -> Iterator[tuple[Platform, Goods, Shop]]:
+    """A shop whose 429 asks to be left alone for `seconds`, and a data root to work on."""
+    with (
+        Shop(retry_after_s=seconds) as shop,
+        closing(open_resources(tmp_path / "data", clock, shop)) as resources,
+    ):
+        yield Platform(resources, clock), Goods(shop.url), shop
 
 
 def test_the_bytes_are_in_a_pack_that_the_row_refers_to(platform: Platform, goods: Goods) -> None:
@@ -36,43 +81,207 @@ def test_the_bytes_are_in_a_pack_that_the_row_refers_to(platform: Platform, good
 
 
 @pytest.mark.parametrize(
-    ("fault", "status", "kind", "retryable"),
+    ("fault", "status", "kind", "tries"),
     [
-        ("404", "failed", "not_found", False),
-        ("410", "failed", "not_found", False),
-        ("403", "failed", "forbidden", False),
-        ("empty-body", "failed", "invalid_input", False),
-        ("503x9", "skipped", "overloaded", True),
-        ("429x9", "skipped", "rate_limited", True),
+        ("404", "failed", "not_found", 1),
+        ("410", "failed", "not_found", 1),
+        ("403", "failed", "forbidden", 1),
+        ("empty-body", "failed", "invalid_input", 1),
+        ("503x9", "skipped", "overloaded", 3),
+        ("429x9", "skipped", "rate_limited", 3),
     ],
 )
 def test_a_fault_without_an_earlier_copy_says_what_it_was(
-    platform: Platform, goods: Goods, fault: str, status: str, kind: str, retryable: bool
+    platform: Platform,
+    goods: Goods,
+    shop: FickleShop,
+    fault: str,
+    status: str,
+    kind: str,
+    tries: int,
 ) -> None:
-    """Data errors fail for good, the others are retried later; the document is not touched."""
-    rows = fetched(platform, goods.product("a", image_fault=fault))
+    """Data errors are asked for once and fail for good; the document is not touched."""
+    item = goods.product("a", image_fault=fault)
+    rows = fetched(platform, item)
     row = rows["a/image"]
-    assert (row["status"], row["error_kind"], row["retryable"]) == (status, kind, retryable)
+    assert (row["status"], row["error_kind"], row["retryable"]) == (status, kind, tries > 1)
+    assert (row["attempts"], shop.requests(image_path(item))) == (tries, tries)
     assert row["quality"] == 0.5
     assert row["url"] is None
     assert rows["a/document"]["status"] == "ok"
 
 
 def test_a_burst_of_503_is_ridden_out(platform: Platform, goods: Goods, shop: FickleShop) -> None:
-    """Within one run."""
+    """Within one run, alone: the document is not asked for again; no pack without a row."""
     item = goods.product("a", image_fault="503")
-    assert fetched(platform, item)["a/image"]["rung"] == "http"
-    assert item.image_url is not None
-    assert shop.requests(item.image_url.removeprefix(shop.url)) == 3
+    rows = fetched(platform, item)
+    assert (rows["a/image"]["rung"], rows["a/image"]["attempts"]) == ("http", 3)
+    assert sorted(shop.all_requests().values()) == [1, 3]
+    refs = [BlobRef(r["pack"], r["offset"], r["size"], r["sha256"]) for r in rows.values()]  # type: ignore[arg-type]
+    assert all(map(platform.resources.blobs.read, refs))
+    assert len(packs(platform)) == len({ref.pack for ref in refs}) == 2
+    found = platform.resources.copies.find([item.image_url or "", item.document_url or ""])
+    assert {copy.blob for copy in found.values()} == set(refs)
+
+
+def test_tries_that_bring_nothing_leave_no_pack(platform: Platform, goods: Goods) -> None:
+    """And note no copy."""
+    item = goods.product("a", image_fault="503x9", has_document=False)
+    assert fetched(platform, item)["a/image"]["attempts"] == 3
+    assert packs(platform) == []
+    assert platform.resources.copies.find([item.image_url or ""]) == {}
+
+
+def test_what_was_fetched_is_durable_before_others_are_waited_for(
+    platform: Platform, goods: Goods
+) -> None:
+    """Whoever ends the run in the wait has its bytes as the last good copy."""
+    item = goods.product("a", image_fault="503")
+    platform.feed([item])
+    platform.items()
+
+    def ended(_seconds: float) -> bool:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        materialize(Order(fetch.STAGE, HOUR, "run"), platform.resources, Surroundings(sleep=ended))
+    (copy,) = platform.resources.copies.find([item.document_url or ""]).values()
+    assert platform.resources.blobs.read(copy.blob).startswith(b"<!doctype html>")
 
 
 def test_a_long_burst_is_healed_by_a_later_run(platform: Platform, goods: Goods) -> None:
     """Only the row that failed is asked for again."""
-    rows = fetched(platform, goods.product("a", image_fault="503x4"), goods.product("b"))
+    rows = fetched(platform, goods.product("a", image_fault="503x3"), goods.product("b"))
     assert rows["a/image"]["status"] == "skipped"
     assert called(platform.run(fetch.STAGE)) == {"fetched.http": 1}
     row = platform.rows("fetched")["a/image"]
-    assert (row["status"], row["rung"], row["attempts"], row["error"]) == ("ok", "http", 2, None)
+    assert (row["status"], row["rung"], row["attempts"], row["error"]) == ("ok", "http", 4, None)
+
+
+def test_a_resource_that_hangs_has_all_its_tries_before_the_deadline() -> None:
+    """Two timeouts, and the longest waits that can be drawn: otherwise no try would be charged."""
+    backoff = fetch.STAGE.rungs[0].backoff
+    assert backoff is not None
+    elapsed_s = 2 * Settings.model_fields["fetch_timeout_s"].default + backoff.first_s
+    assert isinstance(next_try(backoff, 2, elapsed_s, None, lambda _low, high: high), Again)
+
+
+def test_a_short_retry_after_is_waited_for(tmp_path: Path, clock: Clock) -> None:
+    """All of it, and some jitter; then the breaker, open for as long, lets one through."""
+    with shop_that_asks_for(7, tmp_path, clock) as (platform, goods, shop):
+        item = goods.product("a", image_fault="429", has_document=False)
+        platform.feed([item])
+        platform.items()
+        began = clock.at
+        platform.run(fetch.STAGE)
+        row = platform.rows("fetched")["a/image"]
+        assert (row["rung"], row["attempts"], shop.requests(image_path(item))) == ("http", 2, 2)
+        # A second passes before the run.
+        assert timedelta(seconds=8) <= clock.at - began <= timedelta(seconds=8.5)
+
+
+def test_a_long_retry_after_is_waited_for_outside(tmp_path: Path, clock: Clock) -> None:
+    """By the row, whose attempt is not charged, and by all others that want that host."""
+    with shop_that_asks_for(600, tmp_path, clock) as (platform, goods, shop):
+        first = goods.product("a", image_fault="429", has_document=False)
+        second = goods.product("b", file_name="other", has_document=False)
+        platform.feed([first, second])
+        platform.items()
+        platform.run(ONE_BY_ONE)
+        due = clock.at + timedelta(seconds=600)
+        rows = platform.rows("fetched")
+        row = rows["a/image"]
+        assert (row["status"], row["error_kind"], row["attempts"]) == ("skipped", "rate_limited", 0)
+        assert due <= row["retry_at"] <= due + timedelta(seconds=0.5)
+        row = rows["b/image"]
+        assert (row["status"], row["error_kind"], row["attempts"]) == ("skipped", "circuit_open", 0)
+        assert row["retry_at"] == due
+        host = f"fetched.http@{shop.url.removeprefix('http://').partition(':')[0]}"
+        assert platform.resources.breakers.load(host).mode is Mode.OPEN
+
+        clock.advance(590)
+        platform.run(ONE_BY_ONE)
+        platform.run(ONE_BY_ONE, force=True)
+        assert shop.all_requests() == {image_path(first): 1}
+
+        clock.at = due
+        platform.run(ONE_BY_ONE)
+        rows = platform.rows("fetched")
+        assert [(row["status"], row["attempts"]) for row in rows.values() if row["url"]] == [
+            ("ok", 1),
+            ("ok", 1),
+        ]
+        assert shop.all_requests() == {image_path(first): 2, image_path(second): 1}
+
+
+def test_until_a_long_retry_after_is_over_the_old_copy_stands_in(
+    tmp_path: Path, clock: Clock
+) -> None:
+    """The look for it is no attempt either, and the row knows when to ask again."""
+    with shop_that_asks_for(600, tmp_path, clock) as (platform, goods, shop):
+        item = goods.product("a", image_fault="429", has_document=False)
+        with platform.resources.blobs.pack() as pack:
+            old = Copy(pack.add(b"old"), "image/jpeg", HOUR_START)
+        platform.resources.copies.keep({item.image_url or "": old})
+        row = fetched(platform, item)["a/image"]
+        assert (row["rung"], row["error_kind"], row["attempts"]) == (
+            "last_good_copy",
+            "rate_limited",
+            0,
+        )
+        asked_again = clock.at + timedelta(seconds=600)
+        assert row["retry_at"] >= asked_again  # type: ignore[operator]  # a timestamp column
+        clock.at = asked_again + timedelta(seconds=1)
+        platform.run(fetch.STAGE)
+        row = platform.rows("fetched")["a/image"]
+        assert (row["rung"], row["attempts"], shop.requests(image_path(item))) == ("http", 1, 2)
+
+
+@pytest.mark.parametrize("fault", ["503", "503x9", "429", "429x9"])
+def test_a_few_addresses_that_fail_leave_the_rest_of_their_host_alone(
+    platform: Platform, goods: Goods, fault: str
+) -> None:
+    """Tries of nothing but what failed prove nothing about a host that answers the others."""
+    faulty = [
+        goods.product(f"{n}", image_fault=fault, file_name=f"bad-{n}", has_document=False)
+        for n in range(8)
+    ]
+    sound = [
+        goods.product(f"{n}-sound", file_name=f"img-{n}", has_document=False) for n in range(8)
+    ]
+    platform.feed([*faulty, *sound])
+    platform.items()
+    platform.run(in_batches_of(fetch.STAGE, 2))
+    rows = platform.rows("fetched")
+    assert {rows[f"{n}-sound/image"]["rung"] for n in range(8)} == {"http"}
+    assert {rows[f"{n}/image"]["error_kind"] for n in range(8)} <= {
+        None,
+        "overloaded",
+        "rate_limited",
+    }
+    assert platform.resources.breakers.events(None, 1) == []
+
+
+@pytest.mark.parametrize("has_document", [False, True])
+def test_an_outage_is_not_answered_with_a_storm(
+    platform: Platform, goods: Goods, shop: FickleShop, has_document: bool
+) -> None:
+    """300 pictures, none to be had: a hundred tries more, and a tenth of what else was fetched."""
+    items = [
+        goods.product(
+            f"item-{number}",
+            image_fault="503x9",
+            file_name=f"img-{number}",
+            has_document=has_document,
+        )
+        for number in range(300)
+    ]
+    rows = fetched(platform, *items)
+    successes = sum(row["status"] == "ok" for row in rows.values())
+    assert successes == (300 if has_document else 0)
+    requests = sum(shop.requests(image_path(item)) for item in items)
+    most = RETRY_CAPACITY + successes / SUCCESSES_PER_RETRY
+    assert RETRY_CAPACITY <= requests - 300 <= most
 
 
 def test_a_url_that_two_items_name_is_asked_for_once(
@@ -81,8 +290,7 @@ def test_a_url_that_two_items_name_is_asked_for_once(
     """And both have its bytes."""
     item = goods.product("a")
     rows = fetched(platform, item, replace(item, item_id="b"))
-    assert item.image_url is not None
-    assert shop.requests(item.image_url.removeprefix(shop.url)) == 1
+    assert shop.requests(image_path(item)) == 1
     assert rows["a/image"]["sha256"] == rows["b/image"]["sha256"]
 
 
