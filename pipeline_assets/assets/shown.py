@@ -79,6 +79,7 @@ def report_metadata(report: Report) -> dict[str, Any]:
         **{f"rung_{name}_recalled": stats.recalled for name, stats in report.rungs.items()},
         **{f"rung_{name}_calls": stats.calls for name, stats in report.rungs.items()},
         "recovered_rows": report.recovered_rows,
+        "worker_deaths": report.worker_deaths,
         "seconds": report.seconds,
     }
 

@@ -129,11 +129,9 @@ def _call_all(caller: _Caller, queue: list[Climb]) -> list[_Failed]:
     """One call for each row, in batches that fit into memory; the rows that may be tried again."""
     env, stage = caller.env, caller.stage
     failed: list[_Failed] = []
-    refusals: dict[str, CircuitOpen] = {}
     while queue:
         size = min(env.sizes.size(caller.name, stage.micro_batch), len(queue))
-        batch, permits = _permitted(caller, queue[:size], refusals)
-        queue = queue[size:]
+        batch, permits, queue = _permitted(caller, queue[:size], queue[size:])
         if not batch:
             continue
         answers, seconds = _call(caller, batch)
@@ -154,40 +152,52 @@ def _call_all(caller: _Caller, queue: list[Climb]) -> list[_Failed]:
 
 
 def _permitted(
-    caller: _Caller, batch: list[Climb], refusals: dict[str, CircuitOpen]
-) -> tuple[list[Climb], dict[str, Permit]]:
+    caller: _Caller, batch: list[Climb], rest: list[Climb]
+) -> tuple[list[Climb], dict[str, Permit], list[Climb]]:
     """The rows that breakers and budget let through, with one permit for each scope among them.
 
-    A scope that was refused is not asked for again: where only single rows fit into memory, each of
-    them would ask.
+    Who refused is not asked again for the rest: where only single rows fit into memory, each of
+    them would ask. What is left of the rest comes back.
     """
     allowed: list[Climb] = []
     permits: dict[str, Permit] = {}
     for scope, rows in _by_scope(caller.rung, batch).items():
-        answer = refusals.get(scope) or caller.env.gate.permit(caller.name, scope)
+        answer = caller.env.gate.permit(caller.name, scope)
         if isinstance(answer, CircuitOpen):
-            refusals[scope] = answer
-            for each in rows:
-                _refuse(each, caller.rung, answer)
+            rest = _refuse_all(caller, scope, rows, rest, answer)
         else:
             permits[scope] = answer
             allowed.extend(rows)
-    paid = _paid(caller, allowed)
+    paid, rest = _paid(caller, allowed, rest)
     if not paid:
         _release(permits.values())
-    return paid, permits
+    return paid, permits, rest
 
 
-def _paid(caller: _Caller, allowed: list[Climb]) -> list[Climb]:
-    """The rows that the budget has money for; the others go on to the next rung."""
+def _refuse_all(
+    caller: _Caller, scope: str, rows: list[Climb], rest: list[Climb], why: CircuitOpen
+) -> list[Climb]:
+    """Refuse a scope's rows, and those among the rest; the others of the rest."""
+    refused = [*rows, *_by_scope(caller.rung, rest).get(scope, ())]
+    for each in refused:
+        _refuse(each, caller.rung, why)
+    gone = {id(each) for each in refused}
+    return [each for each in rest if id(each) not in gone]
+
+
+def _paid(
+    caller: _Caller, allowed: list[Climb], rest: list[Climb]
+) -> tuple[list[Climb], list[Climb]]:
+    """The rows that the budget has money for, and the rest, if there may be some left for it."""
     cost = caller.rung.cost_usd
     if not (cost and allowed):
-        return allowed
+        return allowed, rest
     granted = caller.env.budget.spend(cost, len(allowed))
-    if granted.refusal is not None:
-        for each in allowed[granted.rows :]:
-            _refuse(each, caller.rung, granted.refusal)
-    return allowed[: granted.rows]
+    if granted.refusal is None:
+        return allowed, rest
+    for each in (*allowed[granted.rows :], *rest):
+        _refuse(each, caller.rung, granted.refusal)
+    return allowed[: granted.rows], []
 
 
 def _unmade(

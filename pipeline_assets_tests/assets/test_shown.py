@@ -124,6 +124,7 @@ def test_a_report_shows_reasons_and_what_each_rung_did() -> None:
         standing=Counter({"current": 2}),
         rungs={"http": RungStats(calls=1, rows=3, made=2, recalled=1)},
         recovered_rows=4,
+        worker_deaths=2,
         seconds=0.5,
     )
     assert report_metadata(report) == {
@@ -136,6 +137,7 @@ def test_a_report_shows_reasons_and_what_each_rung_did() -> None:
         "rung_http_recalled": 1,
         "rung_http_calls": 1,
         "recovered_rows": 4,
+        "worker_deaths": 2,
         "seconds": 0.5,
     }
 

@@ -334,18 +334,47 @@ def test_a_breaker_that_opens_between_two_tries_leaves_the_rungs_own_failure() -
     assert [row.attempts for row in rows_of(stage, climbed)] == [1] * 4
 
 
+class Counting(FakeGate):
+    """Breakers that count how often they are asked."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.asked: Counter[str] = Counter()
+
+    def permit(self, rung: str, scope: str) -> Any:
+        """Count."""
+        self.asked[f"{rung}@{scope}"] += 1
+        return FakeGate.permit(self, rung, scope)
+
+
 def test_a_breaker_that_refused_is_not_asked_again_for_every_row() -> None:
     """Where single rows are all that fits, each would ask the database."""
-    asked: list[str] = []
-
-    class Counting(FakeGate):
-        def permit(self, rung: str, scope: str) -> Any:
-            asked.append(rung)
-            return FakeGate.permit(self, rung, scope)
-
+    gate = Counting(threshold=2)
     stage = chain(make_rung("primary", fails(MemoryError())), micro_batch=64)
-    climb_with(stage, many(64), Counting(threshold=2))
-    assert asked.count("labels.primary") == len([64, 32, 16, 8, 4, 2, 1, 1]) + 1
+    climbed = climb_with(stage, many(64), gate)
+    assert gate.asked["labels.primary@"] == len([64, 32, 16, 8, 4, 2, 1, 1]) + 1
+    assert climbed.rungs == [1] * 64
+
+
+def test_a_scope_that_was_refused_is_refused_alone() -> None:
+    """The other scopes' rows among the rest are called, in their order."""
+    sizes, primary = BatchSizes(), Recorder(always())
+    sizes.too_large("labels.primary", 2)
+    gate = Counting(closed_to=frozenset({"labels.primary@1"}))
+    rung = make_rung("primary", primary, scope=lambda work: str(int(work.id[0]) % 2))
+    climbed = climb_with(chain(rung), many(6), gate, sizes)
+    assert primary.calls == [["0"], ["2"], ["4"]]
+    assert gate.asked["labels.primary@1"] == 1
+    assert climbed.rungs == [0, 1] * 3
+
+
+def test_a_budget_that_refused_is_not_asked_again_for_every_row() -> None:
+    """What it had no money for once, it has none for a moment later."""
+    sizes, budget = BatchSizes(), FakeBudget(rows=2)
+    sizes.too_large("labels.primary", 2)
+    climbed = climb_with(chain(make_rung(cost_usd=0.5)), many(6), sizes=sizes, budget=budget)
+    assert budget.spent == [(0.5, 1), (0.5, 1), (0.5, 0)]
+    assert climbed.kinds == [[]] * 2 + [["budget"]] * 4
 
 
 def test_memory_that_runs_out_on_a_paid_rung_costs_nothing() -> None:

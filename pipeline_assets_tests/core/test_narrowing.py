@@ -1,6 +1,6 @@
 """Finding the row that kills its worker: in few deaths, and none of its neighbours given up."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -31,7 +31,7 @@ def planned(rows: int) -> list[Planned]:
     return [make_planned(work, STAGE) for work in many(rows)]
 
 
-def batched(rows: int, size: int, limits: dict[RowId, int]) -> list[list[str]]:
+def batched(rows: int, size: int, limits: Mapping[RowId, int]) -> list[list[str]]:
     """The items of each batch."""
     return [[each.work.id[0] for each in batch] for batch in batches(planned(rows), size, limits)]
 
@@ -85,24 +85,28 @@ def test_suspects_come_last_in_batches_of_their_own(
     rows: int, size: int, limits: dict[str, int], expected: list[list[str]]
 ) -> None:
     """Whoever is not suspected is done before anybody dies again."""
-    assert batched(rows, size, {(item,): limit for item, limit in limits.items()}) == expected
+    assert batched(rows, size, by_id(limits)) == expected
+
+
+def by_id(limits: Mapping[str, int]) -> dict[RowId, int]:
+    """Limits by row, from those by item."""
+    return {(item,): limit for item, limit in limits.items()}
 
 
 @given(
-    st.dictionaries(st.integers(0, 60), st.integers(1, 300)),
+    st.dictionaries(st.integers(0, 60).map(str), st.integers(1, 300)),
     st.integers(0, 60),
     st.integers(1, 300),
 )
 def test_every_row_is_in_exactly_one_batch_that_it_may_be_in(
-    limits: dict[int, int], rows: int, size: int
+    limits: dict[str, int], rows: int, size: int
 ) -> None:
     """None larger than the size or than any of its rows allows; healthy ones first."""
-    by_id = {(str(number),): limit for number, limit in limits.items()}
-    found = batched(rows, size, by_id)
+    found = batched(rows, size, by_id(limits))
     assert sorted(item for batch in found for item in batch) == sorted(
         item for (item,) in ids(rows)
     )
-    allowed = [[min(size, by_id.get((item,), size)) for item in batch] for batch in found]
+    allowed = [[min(size, limits.get(item, size)) for item in batch] for batch in found]
     assert all(len(batch) <= min(each) for batch, each in zip(found, allowed, strict=True))
     assert [each[0] for each in allowed] == sorted((each[0] for each in allowed), reverse=True)
 
