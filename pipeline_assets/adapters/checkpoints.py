@@ -16,7 +16,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.files import TEMP_SUFFIX, hash_file, sync_folder, write_durably
+from pipeline_assets.adapters.files import (
+    TEMP_SUFFIX,
+    hash_file,
+    storage_errors,
+    sync_folder,
+    write_durably,
+)
 
 log = logging.getLogger(__name__)
 
@@ -82,10 +88,11 @@ class Checkpoints:
 
     def clear(self) -> None:
         """Forget all shards: their rows are in the published table now."""
-        for shard in self._shards:
-            shard.path.unlink(missing_ok=True)
-        if self._shards:
-            sync_folder(self._folder)
+        with storage_errors(self._folder):
+            for shard in self._shards:
+                shard.path.unlink(missing_ok=True)
+            if self._shards:
+                sync_folder(self._folder)
         self._shards.clear()
 
     def __bool__(self) -> bool:

@@ -172,20 +172,20 @@ def _task(order: Order, piece: Piece, resources: Resources, lease: Lease) -> Tas
 
 
 def _bury(stage: Stage, death: Death, resources: Resources) -> None:
-    """Say that a worker died. In a call of many rows that is a failure of the rung, too."""
+    """Say that a worker died; it may be a failure of the rung, too."""
     if death.calling is None:
         log.warning("%s: a worker died between calls: %s", stage.name, death.cause)
         return
     rung, rows = death.calling.rung, death.calling.rows
     log.warning(
-        "%s: a worker died in a call of %d rows (%s …): %s; it is replaced, and they are called "
-        "again in smaller batches",
+        "%s: a worker died in a call of %d rows (%s%s): %s; it is replaced",
         rung,
         len(rows),
         "/".join(rows[0]),
+        " …" if len(rows) > 1 else "",
         death.cause,
     )
-    if len(rows) > 1:
+    if death.blames_rung:
         permit = resources.breakers.gate(stage.breaker).permit(rung, "")
         if not isinstance(permit, CircuitOpen):
             permit.failure(Unavailable(f"its worker died: {death.cause}"), 0.0)

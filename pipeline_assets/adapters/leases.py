@@ -17,8 +17,10 @@ from types import TracebackType
 
 import sqlalchemy as sa
 
+from pipeline_assets.adapters.files import storage_errors
+from pipeline_assets.adapters.processes import is_gone
 from pipeline_assets.adapters.state import State, leases
-from pipeline_assets.errors import LeaseHeld, LeaseLost
+from pipeline_assets.errors import LeaseHeld, LeaseLost, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -91,13 +93,21 @@ class Lease:
         self._done.set()
         if self._renewer is not None:
             self._renewer.join()
-        self._expire_in(0.0)
+        try:
+            self._expire_in(0.0)
+        except (sa.exc.SQLAlchemyError, StorageError) as refused:
+            # Not in the place of what ended the run: on a full disk that is worth more.
+            log.warning(
+                "%s: the lease could not be given back, and runs out: %s", self.name, refused
+            )
 
     @contextmanager
     def publishing(self) -> Iterator[None]:
         """Hold the partition's file lock, with the lease certain to be ours. Raises `LeaseLost`."""
-        self._lock.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock.open("w") as file:
+        with storage_errors(self._lock):
+            self._lock.parent.mkdir(parents=True, exist_ok=True)
+            file = self._lock.open("w")
+        with file:
             fcntl.flock(file, fcntl.LOCK_EX)
             with self._state.reading() as connection:
                 current = connection.execute(
@@ -111,7 +121,7 @@ class Lease:
         while not self._done.wait(RENEW_EVERY_S):
             try:
                 self._expire_in(LEASE_S)
-            except sa.exc.SQLAlchemyError:
+            except (sa.exc.SQLAlchemyError, StorageError):
                 # The lease outlives a few failures; if it does not, publishing says so.
                 log.exception("%s: the lease could not be renewed", self.name)
 
@@ -126,12 +136,4 @@ class Lease:
 
 def _is_gone(owner: str) -> bool:
     host, _, process = owner.rpartition(":")
-    if host != socket.gethostname():
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    return host == socket.gethostname() and is_gone(int(process))

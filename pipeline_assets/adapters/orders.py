@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pipeline_assets.core.climb import RungStats
+from pipeline_assets.core.climb import RungStats, add_stats
 
 if TYPE_CHECKING:
     from pipeline_assets.core.stage import Stage
@@ -52,5 +52,4 @@ class Report:
         self.interrupted |= other.interrupted
         self.planned.update(other.planned)
         self.standing.update(other.standing)
-        for name, stats in other.rungs.items():
-            self.rungs.setdefault(name, RungStats()).add(stats)
+        add_stats(self.rungs, other.rungs)

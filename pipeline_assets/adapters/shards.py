@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from pipeline_assets.adapters.inputs import read_ids, read_works
 from pipeline_assets.adapters.orders import Report
 from pipeline_assets.core.chain import climb
-from pipeline_assets.core.climb import Climb, Environment
+from pipeline_assets.core.climb import Climb, Environment, RungStats, add_stats
 from pipeline_assets.core.contract import check_contract
 from pipeline_assets.core.narrowing import Suspects, batches
 from pipeline_assets.core.plan import Planned, Reason, Situation, Standing, plan_row
@@ -27,7 +27,7 @@ from pipeline_assets.core.rows import Row, from_table, to_table
 from pipeline_assets.errors import WorkerCrash
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pipeline_assets.adapters.checkpoints import Checkpoints
     from pipeline_assets.adapters.orders import Order
@@ -55,6 +55,10 @@ def _silent(_rows: int) -> None:
     return None
 
 
+def _uncounted(_rungs: Mapping[str, RungStats]) -> None:
+    return None
+
+
 def _never() -> bool:
     return False
 
@@ -68,14 +72,17 @@ def _slept(seconds: float) -> bool:
 class Surroundings:
     """The process in which a piece is worked on.
 
-    `progress` is told how many more rows are finished. When `stopped` says so, the micro-batch in
-    hand is finished and the rest stays as it was.
+    `progress` is told how many more rows are finished, and `counted` before it what the calls for
+    them came to. When `stopped` says so, the micro-batch in hand is finished and the rest stays as
+    it was. `again` means that the rows that stand have been told before.
     """
 
     watch: Watch = field(default_factory=Unwatched)
     progress: Callable[[int], None] = _silent
+    counted: Callable[[Mapping[str, RungStats]], None] = _uncounted
     stopped: Callable[[], bool] = _never
     sleep: Callable[[float], bool] = _slept
+    again: bool = False
 
 
 def process_shard(
@@ -90,7 +97,8 @@ def process_shard(
     """Work on the items from the first to the last named: durable shards, and a manifest."""
     stage, manifest = order.stage, Report()
     to_climb, without_call = _divided(order, piece, resources, checkpoints, keys, manifest)
-    around.progress(manifest.rows - len(to_climb))
+    if not around.again:
+        around.progress(manifest.rows - len(to_climb))
 
     def keep(rows: Sequence[Row]) -> None:
         _checkpoint(stage, checkpoints, rows)
@@ -102,13 +110,16 @@ def process_shard(
     around.progress(len(crashed))
     alive = [each for each in to_climb if each.work.id not in suspects.crashed]
     env = _environment(stage, resources, keys, around)
-    for batch in batches(alive, stage.micro_batch, suspects.limits):
+    for batch in batches(alive, stage.micro_batch, suspects):
         if around.stopped():
             manifest.interrupted = True
             break
-        climbs = climb(stage, batch, env, manifest.rungs)
+        rungs: dict[str, RungStats] = {}
+        climbs = climb(stage, batch, env, rungs)
         stamp = Stamp(order.run_id, resources.clock(), keys)
         keep([worked(stage, each, stamp) for each in climbs])
+        add_stats(manifest.rungs, rungs)
+        around.counted(rungs)
         around.progress(len(batch))
     return manifest
 

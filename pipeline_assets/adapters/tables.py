@@ -5,7 +5,6 @@ a shard of items reads only the row groups that it needs.
 """
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,10 +21,14 @@ from pipeline_assets.adapters.files import (
     storage_errors,
     temporary,
 )
+from pipeline_assets.adapters.footers import Footers
+from pipeline_assets.adapters.processes import is_gone
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.errors import ContractError
 
 PART = "part.parquet"
+WHOLE = "all"
+"""The one partition of a table that has none: `hour=all`."""
 ROW_GROUP_ROWS = 4096
 """Rows in a row group, and items in a shard: about 1 MB of text, one read each."""
 
@@ -43,6 +46,7 @@ class Tables:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._footers = Footers()
 
     def path(self, asset: str, hour: str) -> Path:
         """Where the table of an asset and hour lies."""
@@ -61,11 +65,11 @@ class Tables:
         """The number of rows of a table, from its footer; 0 where there is none."""
         if not self.exists(asset, hour):
             return 0
-        return pq.read_metadata(self.path(asset, hour)).num_rows
+        return int(self._footers.open(self.path(asset, hour))[1].metadata.num_rows)
 
     def schema(self, asset: str, hour: str) -> pa.Schema:
         """The schema of a table that exists."""
-        return pq.read_schema(self.path(asset, hour))
+        return self._footers.open(self.path(asset, hour))[1].schema
 
     def read(
         self,
@@ -83,25 +87,15 @@ class Tables:
             raise FileNotFoundError(
                 f"{asset} has no table for hour {hour}: materialize {asset} for it first"
             )
-        file = pq.ParquetFile(path)
-        check_version(f"{asset} of {hour}", file.schema_arrow)
+        file, footer = self._footers.open(path)
+        check_version(f"{asset} of {hour}", footer.schema)
         names = list(columns) if columns is not None else None
         if items is None:
             return file.read(columns=names)
-        return self._range(file, names, items)
-
-    @staticmethod
-    def _range(file: pq.ParquetFile, columns: list[str] | None, items: tuple[str, str]) -> pa.Table:
         first, last = items
-        position = file.schema_arrow.get_field_index("item_id")
-        groups = [
-            group
-            for group in range(file.metadata.num_row_groups)
-            if _overlaps(file.metadata.row_group(group).column(position), first, last)
-        ]
-        if columns is not None and "item_id" not in columns:
-            columns = ["item_id", *columns]
-        table = file.read_row_groups(groups, columns=columns)
+        if names is not None and "item_id" not in names:
+            names = ["item_id", *names]
+        table = file.read_row_groups(footer.groups(first, last), columns=names)
         ids = table["item_id"]
         return table.filter(pc.and_(pc.greater_equal(ids, first), pc.less_equal(ids, last)))
 
@@ -112,8 +106,8 @@ class Tables:
         """
         if not self.exists(asset, hour):
             return []
-        file = pq.ParquetFile(self.path(asset, hour))
-        groups = range(file.metadata.num_row_groups)
+        file, footer = self._footers.open(self.path(asset, hour))
+        groups = range(len(footer.spans))
         columns = [file.read_row_group(group, columns=["item_id"])["item_id"] for group in groups]
         return [
             (ids[start].as_py(), ids[min(start + rows, len(ids)) - 1].as_py())
@@ -177,7 +171,8 @@ class TableWriter:
         with storage_errors(self._path):
             self._parquet.close()
             self._file.close()
-        if hash_file(self._temp) != self._file.digest:
+            digest = hash_file(self._temp)
+        if digest != self._file.digest:
             raise ContractError(self._name, "the bytes on disk differ from those written", "")
         read_back = pq.read_metadata(self._temp).num_rows
         if read_back != self._rows:
@@ -241,26 +236,9 @@ def _remove_abandoned(path: Path) -> None:
     prefix = f".{path.name}."
     for temp in path.parent.glob(f"{prefix}*{TEMP_SUFFIX}"):
         process = temp.name.removeprefix(prefix).removesuffix(TEMP_SUFFIX)
-        if process.isascii() and process.isdecimal() and _is_gone(int(process)):
+        if process.isascii() and process.isdecimal() and is_gone(int(process)):
             with suppress(OSError):  # rubbish that stays is no reason not to write
                 temp.unlink()
-
-
-def _is_gone(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except (PermissionError, OverflowError):  # somebody else's, or no process id at all
-        return False
-    return False
-
-
-def _overlaps(column: pq.ColumnChunkMetaData, first: str, last: str) -> bool:
-    statistics = column.statistics
-    if statistics is None or not statistics.has_min_max:
-        return True
-    return bool(statistics.min <= last and statistics.max >= first)
 
 
 def check_version(name: str, schema: pa.Schema) -> None:

@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
@@ -30,6 +30,7 @@ from pipeline_assets.adapters.workers import (
     Task,
     picklable,
 )
+from pipeline_assets.core.climb import RungStats
 from pipeline_assets.core.fingerprint import Keys
 from pipeline_assets.core.rows import RowId
 from pipeline_assets.resources import Resources
@@ -48,6 +49,7 @@ class Supervisor:
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._lock = connection, threading.Lock()
+        self._rungs: Mapping[str, RungStats] = {}
         self.tasks: SimpleQueue[Task] = SimpleQueue()
         threading.Thread(target=self._listen, name="supervisor", daemon=True).start()
 
@@ -62,6 +64,15 @@ class Supervisor:
     def calling(self, rung: str, rows: Sequence[RowId]) -> None:
         """A rung is about to be called."""
         self.tell(Calling(rung, tuple(rows)))
+
+    def counted(self, rungs: Mapping[str, RungStats]) -> None:
+        """What the calls came to for the rows that are said to be finished next."""
+        self._rungs = rungs
+
+    def finished(self, rows: int) -> None:
+        """So many more rows are durable."""
+        self.tell(Finished(rows, self._rungs))
+        self._rungs = {}
 
     def context_lost(self, error: Exception) -> None:
         """End: every later call here would fail as this one did."""
@@ -82,6 +93,7 @@ class Forward(QueueHandler):
 
     def __init__(self, supervisor: Supervisor) -> None:
         super().__init__(SimpleQueue())
+        self.setFormatter(logging.Formatter())  # the message alone: its line is made over there
         self._supervisor = supervisor
 
     def enqueue(self, record: logging.LogRecord) -> None:
@@ -115,9 +127,7 @@ class Opened:
                 strict=task.strict,
             ),
             resources,
-            Checkpoints(
-                resources.work, stage.name, task.hour, tidy=False, guard=lease.publishing
-            ),
+            Checkpoints(resources.work, stage.name, task.hour, tidy=False, guard=lease.publishing),
             Keys.of(stage, resources),
         )
 
@@ -146,13 +156,14 @@ class Desk:
 
 def work(task: Task, desk: Desk, supervisor: Supervisor) -> Report:
     """Work on one piece."""
-    desk.stop = Stop()
     opened = desk.open(task)
     around = Surroundings(
         watch=supervisor,
-        progress=lambda rows: supervisor.tell(Finished(rows)),
+        progress=supervisor.finished,
+        counted=supervisor.counted,
         stopped=desk.stop,
         sleep=desk.stop.sleep,
+        again=task.again,
     )
     return process_shard(
         opened.order,
@@ -168,18 +179,21 @@ def work(task: Task, desk: Desk, supervisor: Supervisor) -> Report:
 def main(connection: Connection) -> None:
     """Work on tasks until the supervisor is gone."""
     supervisor, desk = Supervisor(connection), Desk()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the supervisor decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever sends it to all: the supervisor decides
     signal.signal(signal.SIGTERM, desk.ask_to_stop)
     logging.basicConfig(level=logging.INFO, handlers=[Forward(supervisor)])
     gc.freeze()
     gc.set_threshold(GARBAGE_AT)
     while True:
         task = supervisor.tasks.get()
+        answer: Done | Failed
         try:
-            supervisor.tell(Done(work(task, desk, supervisor)))
+            answer = Done(work(task, desk, supervisor))
         except Exception as error:  # noqa: BLE001 - the supervisor raises it
             error.add_note("".join(format_exception(error)))
-            supervisor.tell(Failed(picklable(error)))
+            answer = Failed(picklable(error))
+        desk.stop = Stop()  # before the next task may come: a word that comes with it must be heard
+        supervisor.tell(answer)
 
 
 if __name__ == "__main__":

@@ -20,13 +20,14 @@ from functools import lru_cache
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import TYPE_CHECKING
 
-from pipeline_assets.core.narrowing import Suspects, after_death
-from pipeline_assets.errors import PipelineError
+from pipeline_assets.adapters.orders import Report
+from pipeline_assets.core.climb import RungStats, add_stats
+from pipeline_assets.core.narrowing import Suspects, after_death, blames_rung
+from pipeline_assets.errors import ErrorKind, PipelineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from pipeline_assets.adapters.orders import Report
     from pipeline_assets.adapters.shards import Piece
     from pipeline_assets.core.rows import RowId
     from pipeline_assets.settings import Settings
@@ -71,9 +72,10 @@ class Calling:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A worker has made so many more rows durable."""
+    """A worker has made so many more rows durable; `rungs` is what the calls for them came to."""
 
     rows: int
+    rungs: Mapping[str, RungStats]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class Death:
 
     calling: Calling | None
     cause: str
+    blames_rung: bool = False
 
 
 class WorkersDied(PipelineError):
@@ -125,19 +128,27 @@ class _Worker:
     connection: Connection
     task: Task | None = None
     calling: Calling | None = None
+    rungs: dict[str, RungStats] = field(default_factory=dict)
     last_words: str | None = None
 
     @classmethod
     def started(cls) -> _Worker:
         ours, theirs = Pipe()
         command = [sys.executable, "-m", "pipeline_assets.adapters.worker", str(theirs.fileno())]
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()])  # noqa: S603 - ourselves
+        # A Ctrl-C is for the supervisor: a worker that still starts would end in a traceback.
+        process = subprocess.Popen(  # noqa: S603 - ourselves
+            command, pass_fds=[theirs.fileno()], process_group=0
+        )
         theirs.close()
         return cls(process, ours)
 
     def give(self, task: Task) -> None:
-        self.task, self.calling, self.last_words = task, None, None
+        self.task, self.calling, self.rungs, self.last_words = task, None, {}, None
         self.connection.send(task)
+
+    def gone(self) -> bool:
+        """Whether it ended without its connection: a process that it forked may still hold that."""
+        return self.process.poll() is not None and not self.connection.poll()
 
     def cause(self) -> str:
         """How the process ended."""
@@ -182,7 +193,12 @@ class Workers:
 
     def hire(self) -> _Worker:
         """An idle worker, the longest-serving first, since it has its models loaded."""
-        return self._idle.pop(0) if self._idle else _Worker.started()
+        while self._idle:
+            worker = self._idle.pop(0)
+            if worker.process.poll() is None:
+                return worker
+            worker.end(at_once=False)  # it died while it was idle
+        return _Worker.started()
 
     def back(self, worker: _Worker) -> None:
         """A worker without a task is kept for the next."""
@@ -231,8 +247,11 @@ class _Shift:
             if not self.busy:
                 return
             ready = wait([worker.connection for worker in self.busy], timeout=LISTEN_S)
-            for worker in [each for each in self.busy if each.connection in ready]:
-                yield from self._heard(worker, progress, died)
+            for worker in list(self.busy):
+                if worker.connection in ready:
+                    yield from self._heard(worker, progress, stopped, died)
+                elif worker.gone():
+                    yield from self._buried(worker, stopped, died)
 
     def over(self) -> None:
         """Whoever still works does so for nobody: what they finished is durable."""
@@ -265,19 +284,24 @@ class _Shift:
                 worker.process.send_signal(signal.SIGTERM)
 
     def _heard(
-        self, worker: _Worker, progress: Callable[[int], None], died: Callable[[Death], None]
+        self,
+        worker: _Worker,
+        progress: Callable[[int], None],
+        stopped: Callable[[], bool],
+        died: Callable[[Death], None],
     ) -> Iterator[Report]:
         try:
             message = worker.connection.recv()
         except (EOFError, OSError):
-            self._buried(worker, died)
+            yield from self._buried(worker, stopped, died)
             return
-        self.stillborn = 0
         match message:
             case Calling():
+                self.stillborn = 0
                 worker.calling = message
-            case Finished(rows):
+            case Finished(rows, rungs):
                 worker.calling = None
+                add_stats(worker.rungs, rungs)
                 progress(rows)
             case Done(manifest):
                 self.busy.remove(worker)
@@ -290,7 +314,9 @@ class _Shift:
             case ContextLost(reason):
                 worker.last_words = reason
             case logging.LogRecord():
-                logging.getLogger(message.name).handle(message)
+                logger = logging.getLogger(message.name)
+                if logger.isEnabledFor(message.levelno):
+                    logger.handle(message)
 
     def _accepted(self, manifest: Report, task: Task | None) -> Report:
         """A piece that another's SIGTERM interrupted is handed out again, and counted then."""
@@ -299,23 +325,40 @@ class _Shift:
         self.again.append(replace(task, again=True))
         return replace(manifest, rows=0, planned=Counter(), standing=Counter(), interrupted=False)
 
-    def _buried(self, worker: _Worker, died: Callable[[Death], None]) -> None:
-        """A worker died: its task is handed out again, with what its death proves."""
+    def _buried(
+        self, worker: _Worker, stopped: Callable[[], bool], died: Callable[[Death], None]
+    ) -> Iterator[Report]:
+        """A worker died: its task is handed out again, with what its death proves.
+
+        What it had called before is counted; so is the call that it died in.
+        """
         self.busy.remove(worker)
         worker.connection.close()
         cause, task = worker.cause(), worker.task
-        if task is None:
-            return
+        if task is None or (worker.calling is None and stopped()):
+            return  # asked to end while it started, which it could not do politely yet
+        yield Report(rungs=_with_last_call(worker))
         if worker.calling is None:
             self.stillborn += 1
             if self.stillborn >= STILLBORN:
                 raise WorkersDied(task, cause)
+            died(Death(None, cause))
         else:
-            suspects = after_death(task.suspects, worker.calling.rows, cause)
-            task = replace(task, suspects=suspects)
-        died(Death(worker.calling, cause))
+            rows = worker.calling.rows
+            died(Death(worker.calling, cause, blames_rung(task.suspects, rows)))
+            task = replace(task, suspects=after_death(task.suspects, rows, cause))
         if not self.asked_to_stop:
             self.again.append(replace(task, again=True))
+
+
+def _with_last_call(worker: _Worker) -> dict[str, RungStats]:
+    """What the calls of a worker that died came to, the last one included."""
+    rungs = dict(worker.rungs)
+    if worker.calling is not None:
+        rows = len(worker.calling.rows)
+        last = RungStats(calls=1, rows=rows, errors=Counter({str(ErrorKind.WORKER_CRASH): rows}))
+        add_stats(rungs, {worker.calling.rung.partition(".")[2]: last})
+    return rungs
 
 
 def _signal_name(number: int) -> str:

@@ -5,7 +5,7 @@ neither sleeps, stores nor knows a clock but those given.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -66,6 +66,12 @@ class RungStats:
         self.recalled += other.recalled
         self.seconds += other.seconds
         self.errors.update(other.errors)
+
+
+def add_stats(total: dict[str, RungStats], more: Mapping[str, RungStats]) -> None:
+    """Count `more` in, rung by rung."""
+    for name, stats in more.items():
+        total.setdefault(name, RungStats()).add(stats)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,14 +42,29 @@ def after_death(suspects: Suspects, rows: Sequence[RowId], cause: str) -> Suspec
     return Suspects(limits, deaths, {**suspects.crashed, row: cause})
 
 
+def blames_rung(suspects: Suspects, rows: Sequence[RowId]) -> bool:
+    """Whether a death in a call of `rows` is a failure of the rung as well.
+
+    A row's further deaths alone are the row's own. Up to three failures are too few to open a
+    breaker for one row that kills; a rung that kills with every row opens it soon.
+    """
+    return len(rows) > 1 or rows[0] not in suspects.deaths
+
+
 def batches(
-    planned: Sequence[Planned], size: int, limits: Mapping[RowId, int]
+    planned: Sequence[Planned], size: int, suspects: Suspects
 ) -> Iterator[Sequence[Planned]]:
-    """Micro-batches of at most `size` rows; suspects come last, in batches of their own."""
-    by_limit: dict[int, list[Planned]] = defaultdict(list)
+    """Micro-batches of at most `size` rows; suspects come last, in batches of their own.
+
+    Those that have died alone come after those that have not: where everything kills, the rung's
+    breaker is open before any row is given up.
+    """
+    limits, deaths = suspects.limits, suspects.deaths
+    alike: dict[tuple[int, int], list[Planned]] = defaultdict(list)
     for each in planned:
-        by_limit[min(size, limits.get(each.work.id, size))].append(each)
-    for limit in sorted(by_limit, reverse=True):
-        rows = by_limit[limit]
+        row = each.work.id
+        alike[-min(size, limits.get(row, size)), deaths.get(row, 0)].append(each)
+    for key in sorted(alike):
+        rows, limit = alike[key], -key[0]
         for start in range(0, len(rows), limit):
             yield rows[start : start + limit]

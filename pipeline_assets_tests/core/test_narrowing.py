@@ -12,6 +12,7 @@ from pipeline_assets.core.narrowing import (
     Suspects,
     after_death,
     batches,
+    blames_rung,
 )
 from pipeline_assets.core.plan import Planned
 from pipeline_assets.core.rows import RowId
@@ -33,7 +34,10 @@ def planned(rows: int) -> list[Planned]:
 
 def batched(rows: int, size: int, limits: Mapping[RowId, int]) -> list[list[str]]:
     """The items of each batch."""
-    return [[each.work.id[0] for each in batch] for batch in batches(planned(rows), size, limits)]
+    return [
+        [each.work.id[0] for each in batch]
+        for batch in batches(planned(rows), size, Suspects(limits))
+    ]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +137,7 @@ def _first_death(
     killers: frozenset[str],
     done: set[str],
 ) -> list[RowId]:
-    for batch in batches(left, size, suspects.limits):
+    for batch in batches(left, size, suspects):
         items = {each.work.id[0] for each in batch}
         if items & killers:
             return [each.work.id for each in batch]
@@ -172,8 +176,27 @@ def test_a_worker_that_dies_once_costs_nobody_a_row(
     rows: int, size: int, data: st.DataObject
 ) -> None:
     """The kernel took its memory: the same rows are called again, and all is well."""
-    [*batch] = data.draw(st.sampled_from(list(batches(planned(rows), size, {}))))
+    [*batch] = data.draw(st.sampled_from(list(batches(planned(rows), size, Suspects()))))
     suspects = after_death(Suspects(), [each.work.id for each in batch], "killed by SIGKILL")
     assert suspects.crashed == {}
-    again = list(batches(planned(rows), size, suspects.limits))
+    again = list(batches(planned(rows), size, suspects))
     assert sum(map(len, again)) == rows
+
+
+def test_a_row_that_died_alone_is_tried_after_those_that_have_not() -> None:
+    """Where everything kills, no row is given up before the rung's breaker is open."""
+    suspects = Suspects(limits=by_id({"0": 1, "1": 1, "2": 1}), deaths=by_id({"0": 1, "1": 2}))
+    order = [each.work.id[0] for batch in batches(planned(4), 4, suspects) for each in batch]
+    assert order == ["3", "2", "0", "1"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "deaths", "blamed"),
+    [(["0", "1"], {}, True), (["0"], {}, True), (["0"], {"0": 1}, False), (["0"], {"1": 2}, True)],
+)
+def test_a_further_death_alone_is_the_rows_own(
+    rows: list[str], deaths: dict[str, int], *, blamed: bool
+) -> None:
+    """All others are a failure of the rung as well."""
+    ids = [(row,) for row in rows]
+    assert blames_rung(Suspects(deaths=by_id(deaths)), ids) is blamed
