@@ -54,7 +54,8 @@ def _stage(
     rows: dict[str, list[str]] = defaultdict(list)
     to_call = 0
     strict = strict_tables(resources.settings)
-    for work, decision in plan_hour(Order(stage, hour, "plan", items, force, strict), resources):
+    order = Order(stage, hour, "plan", items, force, strict=strict)
+    for work, decision in plan_hour(order, resources):
         if isinstance(decision, Standing):
             standing[decision.value] += 1
             continue
