@@ -1,11 +1,12 @@
 """The state database: what several processes must agree on, on one clock.
 
 Breakers, leases, budgets and pauses, the accelerator's injected fault and health memory, results
-kept by key, and where earlier copies of a URL lie. SQLite serves one host, PostgreSQL many.
-Everything but breaker memory, what today has cost and people's decisions can be lost without
-losing a row: the tables carry all that matters.
+kept by key, where earlier copies of a URL lie, and which hours may be better, asked for or not.
+SQLite serves one host, PostgreSQL many. Everything but breaker memory, what today has cost and
+people's decisions can be lost without losing a row: the tables carry all that matters.
 """
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -103,8 +104,68 @@ pauses = sa.Table(
     sa.Column("why", sa.String, nullable=False),
     sa.Column("since", sa.Double, nullable=False),
 )
+hours = sa.Table(
+    "hours",
+    metadata,
+    sa.Column("hour", sa.String, primary_key=True),
+    sa.Column("items", sa.BigInteger, nullable=False),
+    sa.Column("quality_mean", sa.Double),
+    sa.Column("improvable", sa.BigInteger, nullable=False),
+    sa.Column("improvable_accelerated", sa.BigInteger, nullable=False),
+    sa.Column("next_retry_at", sa.Double),
+    sa.Column("by_priority", sa.JSON, nullable=False),
+    sa.Column("accelerated_due_at", sa.Double),
+    sa.Column("accelerated_priority", sa.String),
+    sa.Column("other_due_at", sa.Double),
+    sa.Column("other_priority", sa.String),
+    sa.Column("updated_at", sa.Double, nullable=False),
+)
+heal_requests = sa.Table(
+    "heal_requests",
+    metadata,
+    sa.Column("asked_by", sa.String, primary_key=True),
+    sa.Column("hour", sa.String, primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("asked_at", sa.Double, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("in_vain", sa.BigInteger, nullable=False),
+    sa.Column("outcome", sa.String),  # null: its run is not at its end
+    sa.Column("ended_at", sa.Double),
+)
+feed_hours = sa.Table(
+    "feed_hours",
+    metadata,
+    sa.Column("hour", sa.String, primary_key=True),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("standing", sa.String, nullable=False, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+)
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("alert", sa.JSON, nullable=False),
+    sa.Column("stands", sa.Boolean, nullable=False),
+    sa.Column("untold", sa.Integer, nullable=False),
+    sa.Column("said", sa.JSON, nullable=False),
+)
+alert_outbox = sa.Table(
+    "alert_outbox",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("notifier", sa.String, nullable=False, index=True),
+    sa.Column("alert", sa.JSON, nullable=False),
+)
 
 SQLITE_BUSY_TIMEOUT_S = 30.0
+RESTART_S, RECONNECT_EVERY_S = 20.0, 0.25
+RESTARTING = ("starting up", "shutting down", "Connection refused", "No such file or directory")
+"""What is said of a server that may be back in a moment; a wrong password will not be right."""
+
+SQLITE_PRIMARY = 0xFF
+"""The bits of an error code that say what it is; the others say where."""
 
 
 class State:
@@ -141,13 +202,17 @@ class State:
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
         """One write transaction; on SQLite it takes the write lock at once."""
-        with self.engine.begin() as connection:
+        with _refusals(self.engine.url), self.engine.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
         """A connection for single reads; on SQLite it takes no lock that a writer waits for."""
-        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        options = {"isolation_level": "AUTOCOMMIT"}
+        with (
+            _refusals(self.engine.url),
+            self.engine.connect().execution_options(**options) as connection,
+        ):
             yield connection
 
     def now(self, connection: sa.Connection) -> float:
@@ -192,6 +257,18 @@ class State:
         self.engine.dispose()
 
 
+@contextmanager
+def _refusals(url: sa.URL) -> Iterator[None]:
+    """A disk that refuses SQLite is no different from one that refuses a table."""
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        code = getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_OK)
+        if code & SQLITE_PRIMARY in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
+            raise StorageError(str(url.database), str(error.orig)) from error
+        raise
+
+
 def _make_folder(database: str | None) -> None:
     if not database or database == ":memory:":
         return
@@ -203,13 +280,27 @@ def _make_folder(database: str | None) -> None:
 
 def _engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True)
+        engine = sa.create_engine(url, pool_pre_ping=True)
+        sa.event.listen(engine, "do_connect", _connect_patiently)
+        return engine
     # The driver begins nothing by itself: `_sqlite_begin` does.
     connect = {"timeout": SQLITE_BUSY_TIMEOUT_S, "isolation_level": None}
     engine = sa.create_engine(url, connect_args=connect)
     sa.event.listen(engine, "connect", _sqlite_pragmas)
     sa.event.listen(engine, "begin", _sqlite_begin)
     return engine
+
+
+def _connect_patiently(dialect: Any, _record: Any, args: Any, options: Any) -> Any:
+    """Connect to a server, waiting for one that is being started again."""
+    deadline = time.monotonic() + RESTART_S
+    while True:
+        try:
+            return dialect.connect(*args, **options)
+        except dialect.loaded_dbapi.OperationalError as error:
+            if time.monotonic() > deadline or not any(sign in str(error) for sign in RESTARTING):
+                raise
+            time.sleep(RECONNECT_EVERY_S)
 
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:

@@ -1,0 +1,1 @@
+"""Real processes, real signals, real disks: what is left when one of them ends."""

@@ -1,0 +1,45 @@
+"""A run of one hour in a process of its own, for tests to end in every way there is.
+
+It does what an asset does, without Dagster. The process is forked from a server that has imported
+everything, so that fifty starts cost no imports; its workers are started as always.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from pipeline_assets.adapters.engine import materialize
+from pipeline_assets.adapters.orders import Order
+from pipeline_assets.adapters.shards import Surroundings
+from pipeline_assets.adapters.stopping import polite_stop
+from pipeline_assets.errors import PipelineError
+from pipeline_assets.resources import opened
+from pipeline_assets_tests.crash.stage import STAGE
+
+HOUR = "2026-03-02-06"
+FAILED, INTERRUPTED = 1, 130
+
+
+def main(environment: Mapping[str, str], folder: Path, go: Connection) -> None:
+    """Bring the hour up to date once `go` says so; what is said goes to `said` in the folder."""
+    os.chdir(folder)
+    os.environ.update(environment)
+    said = os.open("said", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(said, sys.stdout.fileno())
+    os.dup2(said, sys.stderr.fileno())
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    go.recv()
+    try:
+        with opened() as resources, polite_stop() as stop:
+            order = Order(STAGE, HOUR, str(os.getpid()))
+            around = Surroundings(stopped=stop, sleep=stop.sleep)
+            report = materialize(order, resources, around)
+            print(report, flush=True)
+    except PipelineError as error:
+        print(error, file=sys.stderr, flush=True)
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
