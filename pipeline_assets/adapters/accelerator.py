@@ -7,12 +7,15 @@ Faults are injected at this seam, by `accelerator fail`, and live in the state d
 every process meets them; they are for drills and tests, and every message says so.
 """
 
+import ctypes
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Literal, TypeVar
 
+from pipeline_assets.adapters.kernel import Kernel, run_kernel
+from pipeline_assets.adapters.nvml import GpuNumbers, Look, look
 from pipeline_assets.adapters.state import State
 from pipeline_assets.errors import ResourceExhausted, Unavailable
 
@@ -21,6 +24,12 @@ T = TypeVar("T")
 FAULT = "accelerator.fault"
 SEEN_GPU = "accelerator.seen_gpu"
 SLOW_CALL_S = 1.0
+SLOW_KERNEL_S = 0.5
+"""The probe's kernel took 13 µs on a CPU, and 34 ms with torch on two busy cores. On what takes ten
+times that, batches would be a crawl."""
+
+ON_REQUEST = "(fault on request; `pipeline-assets accelerator heal` lifts it)"
+CUDA_DRIVER = "libcuda.so.1"
 
 
 class Fault(StrEnum):
@@ -46,15 +55,26 @@ class InjectedFault:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a look at the accelerator found."""
+    """What a look at the accelerator found; the numbers of a GPU are as in `GpuNumbers`.
+
+    `kernel_s` is how long the probe's kernel took, with the time that a fault on request cost.
+    """
 
     device: str
     name: str
     healthy: bool
     reason: str | None
+    fault: InjectedFault | None = None
+    kernel_s: float | None = None
+    uuid: str | None = None
     free_bytes: int | None = None
     total_bytes: int | None = None
-    fault: InjectedFault | None = None
+    utilisation: float | None = None
+    temperature_c: int | None = None
+    ecc_uncorrected: int | None = None
+    xids: tuple[int, ...] | None = None
+    recovery: str | None = None
+    missing: str | None = None
 
 
 class Accelerator:
@@ -66,10 +86,15 @@ class Accelerator:
         setting: Literal["auto", "cuda", "cpu"],
         *,
         gpu_present: Callable[[], bool] | None = None,
+        kernel: Callable[[str], Kernel] = run_kernel,
+        numbers: Look = look,
         sleep: Callable[[float], None] = time.sleep,
+        timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._state, self._setting, self._sleep = state, setting, sleep
+        self._state, self._setting = state, setting
         self._gpu_present = gpu_present or _gpu_present
+        self._kernel, self._numbers = kernel, numbers
+        self._sleep, self._timer = sleep, timer
 
     def device(self) -> str:
         """Where the primary model runs, "cuda" or "cpu".
@@ -116,59 +141,75 @@ class Accelerator:
         self._state.forget(FAULT)
 
     def health(self) -> Health:
-        """Look at the device, and put a tiny real kernel through it."""
+        """Look at the device, and put a tiny real kernel through it. Never raises for its sake."""
         fault = self.fault()
+        device: str = self._setting
         try:
             device = self.device()
-            if fault is not None and not fault.after_rows and fault.kind is not Fault.SLOW:
-                self._suffer(fault, fault.fits + 1)
-            _probe(device)
+            waited_s = self._wait_for(fault)
+            kernel = self._kernel(device)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
-            return Health(self._setting, "", False, f"{type(error).__name__}: {error}", fault=fault)
-        name, free, total = _describe(device)
-        return Health(device, name, True, None, free, total, fault)
+            numbers = self._of_gpu(device, None)
+            why = f"{type(error).__name__}: {error}"
+            return Health(device, "", False, why, fault, **asdict(numbers))
+        numbers = self._of_gpu(device, kernel.uuid)
+        kernel_s = waited_s + kernel.seconds
+        reason = _ailment(numbers) or _slow(kernel_s, fault)
+        return Health(
+            device, kernel.name, reason is None, reason, fault, kernel_s, **asdict(numbers)
+        )
+
+    def _wait_for(self, fault: InjectedFault | None) -> float:
+        """Let a fault that is due strike, as it would any call; the seconds that it took."""
+        started = self._timer()
+        if fault is not None and not fault.after_rows:
+            self._suffer(fault, fault.fits + 1)
+        return self._timer() - started
+
+    def _of_gpu(self, device: str, uuid: str | None) -> GpuNumbers:
+        return GpuNumbers() if device == "cpu" else self._numbers(uuid)
 
     def _suffer(self, fault: InjectedFault, rows: int) -> None:
         if fault.after_rows >= rows:
             self.fail(replace(fault, after_rows=fault.after_rows - rows))
             return
-        if fault.kind is not Fault.OOM:
+        if fault.after_rows and fault.kind is not Fault.OOM:
             self.fail(replace(fault, after_rows=0))
         match fault.kind:
             case Fault.OOM if rows > max(fault.fits, fault.after_rows):
                 raise ResourceExhausted(
-                    f"the accelerator is out of memory for a batch of {rows} (fault on request; "
-                    "`pipeline-assets accelerator heal` lifts it)"
+                    f"the accelerator is out of memory for a batch of {rows} {ON_REQUEST}"
                 )
             case Fault.UNAVAILABLE:
-                raise Unavailable(
-                    "the accelerator is not there (fault on request; "
-                    "`pipeline-assets accelerator heal` lifts it)"
-                )
+                raise Unavailable(f"the accelerator is not there {ON_REQUEST}")
             case Fault.SLOW:
                 self._sleep(SLOW_CALL_S)
             case _:
                 return
 
 
+def _ailment(numbers: GpuNumbers) -> str | None:
+    """What the driver has reported of the device itself, in words."""
+    if numbers.needs_recovery:
+        return f"the driver says that {numbers.uuid} needs recovery: {numbers.recovery}"
+    if numbers.critical_xids:
+        xids = ", ".join(f"Xid {xid}" for xid in numbers.critical_xids)
+        return f"the driver reported {xids} on {numbers.uuid}; the kernel's log says more"
+    return None
+
+
+def _slow(kernel_s: float, fault: InjectedFault | None) -> str | None:
+    if kernel_s < SLOW_KERNEL_S:
+        return None
+    requested = "" if fault is None else f" {ON_REQUEST}"
+    return f"the probe's kernel took {kernel_s:.2f} s, and {SLOW_KERNEL_S:g} s is slow{requested}"
+
+
 def _gpu_present() -> bool:
-    import torch  # noqa: PLC0415 - two seconds that loading the definitions must not cost
+    try:
+        ctypes.CDLL(CUDA_DRIVER)
+    except OSError:
+        return False  # what torch would find out as well, after two seconds and half a gigabyte
+    import torch  # noqa: PLC0415
 
     return torch.cuda.is_available()
-
-
-def _probe(device: str) -> None:
-    import torch  # noqa: PLC0415
-
-    ones = torch.ones(64, 64, device=device)
-    if float((ones @ ones).sum()) != 64.0**3:
-        raise Unavailable("a matrix product came out wrong: the device computes nonsense")
-
-
-def _describe(device: str) -> tuple[str, int | None, int | None]:
-    if device == "cpu":
-        return "CPU (no GPU in use)", None, None
-    import torch  # noqa: PLC0415
-
-    free, total = torch.cuda.mem_get_info()
-    return torch.cuda.get_device_name(), free, total

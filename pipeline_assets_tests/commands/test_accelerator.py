@@ -3,7 +3,9 @@
 from pipeline_assets.adapters.accelerator import Fault
 from pipeline_assets.commands.accelerator import accelerated_rungs, fail, heal, status
 from pipeline_assets.core.breaker import Mode
+from pipeline_assets.core.health import HEALTHY_PROBES
 from pipeline_assets.resources import Resources
+from pipeline_assets_tests.conftest import Clock
 
 
 def test_a_fault_shows_in_the_status_until_it_is_healed(resources: Resources) -> None:
@@ -27,3 +29,33 @@ def test_healing_lets_the_waiting_breakers_probe_at_once(resources: Resources) -
     assert resources.breakers.load(label).mode is Mode.HALF_OPEN
     assert resources.breakers.load("image_labels.cpu_clip").mode is Mode.OPEN
     assert resources.breakers.load(vector).mode is Mode.FORCED_OPEN
+
+
+def test_status_shows_what_the_probes_have_come_to(resources: Resources, clock: Clock) -> None:
+    """Beside what a look finds now."""
+    before = status(resources)
+    assert (before["state"], before["epoch"], before["since"]) == ("healthy", 0, None)
+    assert (before["good_probes_needed"], before["probed_at"]) == (HEALTHY_PROBES, None)
+    fail(resources, Fault.UNAVAILABLE, 0, 0)
+    resources.health.probe(resources.accelerator.health)
+    began = clock.at
+    clock.advance(30)
+    resources.accelerator.heal()
+    resources.health.probe(resources.accelerator.health)
+    after = status(resources)
+    assert after["healthy"]
+    assert (after["state"], after["since"]) == ("unhealthy", began)
+    assert "not there" in after["state_reason"]
+    assert (after["good_probes_in_a_row"], after["probed_at"]) == (1, clock.at)
+
+
+def test_neither_a_fault_nor_its_end_nor_a_look_changes_the_state(resources: Resources) -> None:
+    """Health is what probes have shown, at an even pace."""
+    fail(resources, Fault.OOM, 0, 0)
+    status(resources)
+    assert resources.health.current().healthy
+    resources.health.probe(resources.accelerator.health)
+    for _ in range(HEALTHY_PROBES + 1):
+        heal(resources)
+    assert not resources.health.current().healthy
+    assert resources.health.current().streak == 0

@@ -1,0 +1,286 @@
+"""What the driver says of a GPU: memory, utilisation, temperature, ECC and Xid errors, by NVML.
+
+Nothing here raises: what cannot be had is None, and `missing` says why nothing could. Asking NVML
+makes no CUDA context, so it holds no memory of the device and survives the loss of one.
+
+Xid errors are events, which the driver tells only to those who listen: a process hears of those
+since its previous look, and there is no list of past ones but the kernel's log, which takes
+privileges to read. So they are complete where sensors are evaluated by a code server that lives on;
+a daemon that starts a code server of its own replaces it each minute, and misses what comes between
+the last look of one and the first of the next; a command that looks once hears of none. What an
+error leaves behind does not depend on who listened: the count of memory errors, and the recovery
+that the driver calls for.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+APPLICATION_XIDS = frozenset({13, 31, 43, 45, 68, 109})
+"""Xids that a program brings upon itself, a page fault or its own end: the device is well.
+NVIDIA's Kubernetes device plugin leaves the same ones out."""
+
+RECOVERIES = ("none", "reset", "reboot", "drain P2P", "drain and reset")
+"""What the driver calls for, by NVML's numbers; a later number is shown as it is."""
+USABLE_UNTIL_DRAINED = frozenset({"none", "drain P2P", "drain and reset"})
+
+XIDS_A_LOOK = 64
+"""A storm of events must not keep a look from ending."""
+
+
+@dataclass(frozen=True, slots=True)
+class GpuNumbers:
+    """What NVML says; `utilisation` is the share of time with a kernel running, 0..1.
+
+    `ecc_uncorrected` counts since the driver was loaded; `xids` are those since the last look.
+    """
+
+    uuid: str | None = None
+    free_bytes: int | None = None
+    total_bytes: int | None = None
+    utilisation: float | None = None
+    temperature_c: int | None = None
+    ecc_uncorrected: int | None = None
+    xids: tuple[int, ...] | None = None
+    recovery: str | None = None
+    missing: str | None = None
+
+    @property
+    def needs_recovery(self) -> bool:
+        """Whether the driver says that the device is of no use before it is reset."""
+        return self.recovery is not None and self.recovery not in USABLE_UNTIL_DRAINED
+
+    @property
+    def critical_xids(self) -> tuple[int, ...]:
+        """Those that speak of the device and not of a program."""
+        return tuple(xid for xid in self.xids or () if xid not in APPLICATION_XIDS)
+
+
+Look = Callable[[str | None], GpuNumbers]
+"""(the GPU's uuid; None: the one looked at before, else the only one) → its numbers."""
+
+
+def _library() -> Any:
+    import pynvml  # noqa: PLC0415 - only those with a GPU need it
+
+    return pynvml
+
+
+class Nvml:
+    """One process's connection to NVML, made at the first look and made anew when it breaks."""
+
+    def __init__(self, library: Callable[[], Any] = _library) -> None:
+        self._load = library
+        self._lib: Any = None
+        self._uuid: str | None = None
+        self._events: Any = None
+
+    def look(self, uuid: str | None) -> GpuNumbers:
+        """The numbers of a GPU."""
+        try:
+            if self._lib is None:
+                self._connect()
+            device, found = self._device(uuid)
+            return self._numbers(device, found)
+        except Exception as error:  # noqa: BLE001 - whatever NVML is short of, it is the reason
+            self._disconnect()
+            return GpuNumbers(missing=f"{type(error).__name__}: {error}")
+
+    def _connect(self) -> None:
+        library = self._load()
+        library.nvmlInit()
+        self._lib = library
+
+    def _disconnect(self) -> None:
+        """After a driver's restart old handles are dead for good; events are lost with them."""
+        library, self._lib, self._events = self._lib, None, None
+        if library is not None:
+            self._or_none(library, library.nvmlShutdown)
+
+    def _device(self, uuid: str | None) -> tuple[Any, str]:
+        wanted = uuid or self._uuid
+        if wanted is None:
+            count = self._lib.nvmlDeviceGetCount()
+            if count != 1:
+                raise LookupError(f"{count} GPUs, and none is known to be ours")
+            device = self._lib.nvmlDeviceGetHandleByIndex(0)
+        else:
+            device = self._lib.nvmlDeviceGetHandleByUUID(wanted)
+        found = str(self._lib.nvmlDeviceGetUUID(device))
+        if found != self._uuid:
+            self._uuid, self._events = found, None
+        return device, found
+
+    def _numbers(self, device: Any, uuid: str) -> GpuNumbers:
+        lib = self._lib
+        memory = self._or_none(lib, lib.nvmlDeviceGetMemoryInfo, device)
+        rates = self._or_none(lib, lib.nvmlDeviceGetUtilizationRates, device)
+        return GpuNumbers(
+            uuid,
+            free_bytes=None if memory is None else int(memory.free),
+            total_bytes=None if memory is None else int(memory.total),
+            utilisation=None if rates is None else rates.gpu / 100,
+            temperature_c=self._or_none(
+                lib, lib.nvmlDeviceGetTemperature, device, lib.NVML_TEMPERATURE_GPU
+            ),
+            ecc_uncorrected=self._or_none(
+                lib,
+                lib.nvmlDeviceGetTotalEccErrors,
+                device,
+                lib.NVML_MEMORY_ERROR_TYPE_UNCORRECTED,
+                lib.NVML_VOLATILE_ECC,
+            ),
+            xids=self._or_none(lib, self._xids, device),
+            recovery=self._recovery(device),
+        )
+
+    def _recovery(self, device: Any) -> str | None:
+        asked = [self._lib.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION]
+        values = self._or_none(self._lib, self._lib.nvmlDeviceGetFieldValues, device, asked)
+        if values is None or values[0].nvmlReturn != self._lib.NVML_SUCCESS:
+            return None
+        number = int(values[0].value.uiVal)
+        return RECOVERIES[number] if number < len(RECOVERIES) else str(number)
+
+    def _xids(self, device: Any) -> tuple[int, ...]:
+        lib = self._lib
+        if self._events is None:
+            events = lib.nvmlEventSetCreate()
+            lib.nvmlDeviceRegisterEvents(device, lib.nvmlEventTypeXidCriticalError, events)
+            self._events = events
+        xids: list[int] = []
+        while len(xids) < XIDS_A_LOOK:
+            try:
+                xids.append(int(lib.nvmlEventSetWait_v2(self._events, 0).eventData))
+            except lib.NVMLError_Timeout:  # none is waiting
+                break
+        return tuple(xids)
+
+    @staticmethod
+    def _or_none(library: Any, ask: Callable[..., Any], *arguments: Any) -> Any:
+        """Small cards have no ECC, parts of a card no utilisation: the rest is still worth it."""
+        try:
+            return ask(*arguments)
+        except library.NVMLError:
+            return None
+
+
+@cache
+def of_this_process() -> Nvml:
+    """The connection that hears of every event since the first look of the process."""
+    return Nvml()
+
+
+def look(uuid: str | None) -> GpuNumbers:
+    """The numbers of a GPU, through the connection of this process."""
+    return of_this_process().look(uuid)
+
+
+class FakeLibrary:
+    """A fake for tests: the library `pynvml` on a machine with one GPU, whose numbers a test sets.
+
+    A number that is None is one that this GPU does not have. Each Xid is told once, and only to
+    those who listened when it came.
+    """
+
+    NVML_SUCCESS = 0
+    NVML_FI_DEV_GET_GPU_RECOVERY_ACTION = 230
+    NVML_TEMPERATURE_GPU = 0
+    NVML_MEMORY_ERROR_TYPE_UNCORRECTED = 1
+    NVML_VOLATILE_ECC = 0
+    nvmlEventTypeXidCriticalError = 8  # noqa: N815 - the library's name
+
+    class NVMLError(Exception):
+        """Of which every error of the library is one."""
+
+    class NVMLError_Timeout(NVMLError):  # noqa: N801 - the library's name
+        """No event is waiting."""
+
+    def __init__(self, uuid: str = "GPU-fake") -> None:
+        self.uuid = uuid
+        self.devices = 1
+        self.free_bytes: int | None = 60 * 10**9
+        self.busy_percent: int | None = 25
+        self.temperature_c: int | None = 41
+        self.ecc_uncorrected: int | None = 0
+        self.recovery: int | None = 0
+        self.driver_loaded = True
+        self.connections = 0
+        self._waiting: list[list[int]] = []
+
+    def xid(self, number: int) -> None:
+        """An error that the driver tells to everybody who listens."""
+        for each in self._waiting:
+            each.append(number)
+
+    def nvmlInit(self) -> None:  # noqa: N802 - the library's names, from here on
+        """Connect to the driver."""
+        self._has(self.driver_loaded or None)
+        self.connections += 1
+
+    def nvmlShutdown(self) -> None:  # noqa: N802
+        """Disconnect, and listen no more."""
+        self._waiting.clear()
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        """How many GPUs there are."""
+        return self.devices
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:  # noqa: N802
+        """The GPU at a place."""
+        return f"handle of {self.uuid} at {index}"
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
+        """The GPU of a name."""
+        self._has(uuid if self.driver_loaded and uuid == self.uuid else None)
+        return f"handle of {uuid}"
+
+    def nvmlDeviceGetUUID(self, _device: str) -> str:  # noqa: N802
+        """The name of a GPU."""
+        return self.uuid
+
+    def nvmlDeviceGetMemoryInfo(self, _device: str) -> SimpleNamespace:  # noqa: N802
+        """Of 80 GB."""
+        return SimpleNamespace(free=self._has(self.free_bytes), total=80 * 10**9)
+
+    def nvmlDeviceGetUtilizationRates(self, _device: str) -> SimpleNamespace:  # noqa: N802
+        """In percent."""
+        return SimpleNamespace(gpu=self._has(self.busy_percent))
+
+    def nvmlDeviceGetTemperature(self, _device: str, _sensor: int) -> int:  # noqa: N802
+        """In degrees Celsius."""
+        return self._has(self.temperature_c)
+
+    def nvmlDeviceGetTotalEccErrors(self, _device: str, _kind: int, _since: int) -> int:  # noqa: N802
+        """Uncorrected ones, since the driver was loaded."""
+        return self._has(self.ecc_uncorrected)
+
+    def nvmlDeviceGetFieldValues(self, _device: str, fields: list[int]) -> list[SimpleNamespace]:  # noqa: N802
+        """The recovery that it needs; an older driver knows no such field, and says so for it."""
+        assert fields == [self.NVML_FI_DEV_GET_GPU_RECOVERY_ACTION]  # noqa: S101 - a test's fake
+        unknown = self.recovery is None
+        value = SimpleNamespace(uiVal=self.recovery or 0)
+        return [SimpleNamespace(nvmlReturn=3 if unknown else self.NVML_SUCCESS, value=value)]
+
+    def nvmlEventSetCreate(self) -> list[int]:  # noqa: N802
+        """What was told and is not read."""
+        return []
+
+    def nvmlDeviceRegisterEvents(self, _device: str, _kinds: int, events: list[int]) -> None:  # noqa: N802
+        """Listen from now on."""
+        self._waiting.append(events)
+
+    def nvmlEventSetWait_v2(self, events: list[int], _ms: int) -> SimpleNamespace:  # noqa: N802
+        """The oldest event that waits."""
+        if not events:
+            raise self.NVMLError_Timeout
+        return SimpleNamespace(eventData=events.pop(0))
+
+    def _has(self, value: T | None) -> T:
+        if value is None:
+            raise self.NVMLError("Not Supported")
+        return value
