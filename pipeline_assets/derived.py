@@ -3,12 +3,15 @@
 Each is one slice per hour: a query over that hour's Parquet files, in DuckDB.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline_assets.adapters.history import read_calls
+from pipeline_assets.adapters.hours import SUMMARY
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.contract import (
     CONTRACT_NAMES,
@@ -27,7 +30,8 @@ class Derived:
     """A derived table: what it holds, and the query that makes an hour of it.
 
     The query sees `rows`, the bookkeeping columns of all stage tables of the hour with their
-    `stage`; `enriched`, the hour's enriched items; `calls`, what its rung calls came to;
+    `stage`, and with `accelerated`, whether an accelerated rung is above the row's; `enriched`, the
+    hour's enriched items; `calls`, what its rung calls came to;
     `troubles`, the rows once more with when their trouble was first and last seen: the slice that
     is replaced knows the former. `$threshold` and `$digits` are bound. The hour is not a column: it
     is the folder's name, as of every table, and readers that know hive partitions add it.
@@ -57,19 +61,24 @@ TROUBLES = """
 """Trouble of another kind is other trouble, and begins when it is seen."""
 
 QUALITY_SUMMARY = Derived(
-    "quality_summary",
+    SUMMARY,
     "Rows, quality and improvable rows of an hour, by stage, status, rung and reason.",
     """
     SELECT stage, status, rung, error_kind,
            count(*) AS "rows",
            count(*) FILTER (WHERE retryable) AS improvable,
+           count(*) FILTER (WHERE retryable AND accelerated) AS improvable_accelerated,
+           count(*) FILTER (WHERE retryable AND priority = 'interactive') AS interactive,
+           count(*) FILTER (WHERE retryable AND priority = 'batch') AS batch,
+           count(*) FILTER (WHERE retryable AND priority = 'background') AS background,
+           min(coalesce(retry_at, updated_at)) FILTER (WHERE retryable) AS next_retry_at,
            avg(quality) AS quality_mean,
            min(quality) AS quality_min,
            quantile_cont(quality, 0.1) AS quality_p10,
            count(*) FILTER (WHERE round(quality::DOUBLE, $digits) >= $threshold) AS at_threshold,
            sum(cost_usd) AS cost_usd,
            sum(attempts)::BIGINT AS attempts
-    FROM rows
+    FROM rows LEFT JOIN (SELECT item_id, priority FROM enriched) USING (item_id)
     GROUP BY ALL
     ORDER BY stage, status, rung, error_kind
     """,
@@ -133,13 +142,16 @@ def derive(
     hour: str,
     threshold: float,
     stages: Sequence[str] = (*STAGE_TABLES, ENRICHED),
+    reach: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> pa.Table:
-    """An hour of a derived table, from the stage tables that there are."""
+    """An hour of a derived table, from the stage tables that there are.
+
+    `reach` names the stages with an accelerated rung, and their rungs down to the best of those.
+    """
     import duckdb  # noqa: PLC0415 - a tenth of a second that loading the definitions need not cost
 
-    present = [name for name in stages if tables.exists(name, hour)]
-    bookkeeping = pa.concat_tables(_bookkeeping(tables, name, hour) for name in present)
-    enriched = tables.read(ENRICHED, hour, ["item_id", "quality"])
+    rows = bookkeeping(tables, hour, stages)
+    enriched = tables.read(ENRICHED, hour, ["item_id", "quality", "priority"])
     bound = {
         "threshold": round(threshold, COMPARED_DIGITS),
         "digits": COMPARED_DIGITS,
@@ -147,7 +159,7 @@ def derive(
     used = {name: value for name, value in bound.items() if f"${name}" in table.query}
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        connection.register("rows", bookkeeping)
+        connection.register("rows", rows.append_column("accelerated", _accelerated(rows, reach)))
         connection.register("enriched", enriched)
         connection.register("calls", read_calls(tables, hour))
         connection.register("before", _before(tables, table, hour))
@@ -162,6 +174,20 @@ def _before(tables: Tables, table: Derived, hour: str) -> pa.Table:
     if tables.exists(name, hour) and "first_seen" in tables.schema(name, hour).names:
         return tables.read(name, hour, BEFORE.names)
     return BEFORE.empty_table()
+
+
+def _accelerated(rows: pa.Table, reach: Mapping[str, Sequence[str]]) -> pa.Array:
+    """Whether an accelerated rung is above the one that made the row, or failed to."""
+    made = pc.binary_join_element_wise(rows["stage"], pc.fill_null(rows["rung"], ""), ".")
+    out_of_reach = pa.array([f"{stage}.{rung}" for stage in reach for rung in reach[stage]])
+    has_one = pc.is_in(rows["stage"], pa.array(list(reach), pa.string()))
+    return pc.and_not(has_one, pc.is_in(made, out_of_reach.cast(pa.string())))
+
+
+def bookkeeping(tables: Tables, hour: str, stages: Sequence[str]) -> pa.Table:
+    """The contract's columns of an hour's stage tables, with `item_id`, `role` and `stage`."""
+    present = [name for name in stages if tables.exists(name, hour)]
+    return pa.concat_tables(_bookkeeping(tables, name, hour) for name in present)
 
 
 def _bookkeeping(tables: Tables, name: str, hour: str) -> pa.Table:

@@ -1,5 +1,6 @@
 """Tables that follow from the stage tables, over a real hour."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
+from pipeline_assets.adapters.accelerator import Fault, InjectedFault
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.contract import SCHEMA_VERSION_KEY
 from pipeline_assets.derived import (
@@ -19,6 +21,7 @@ from pipeline_assets.derived import (
     Derived,
     derive,
 )
+from pipeline_assets.stages import within_reach
 from pipeline_assets_tests.conftest import HOUR, ITEMS, NEXT_HOUR, Goods, Platform
 
 THRESHOLD = 0.8
@@ -42,6 +45,32 @@ def test_the_summary_counts_every_row_of_every_stage_once(finished: Platform) ->
     rows = finished.rows("enriched_items").values()
     reached = sum(round(row["quality"], 4) >= THRESHOLD for row in rows)
     assert sum(row["at_threshold"] for row in enriched) == reached
+
+
+def test_the_summary_says_what_may_be_better_by_what_and_when(
+    platform: Platform, goods: Goods
+) -> None:
+    """Only what an accelerated rung is above is the accelerator's; and whose rows they are."""
+    resources = platform.resources
+    resources.accelerator.fail(InjectedFault(Fault.OOM))
+    urgent = replace(goods.product("urgent"), priority="interactive")
+    platform.feed([urgent, goods.product("late", document_fault="503x99")])
+    platform.items()
+    platform.run()
+    reach = within_reach(resources.settings)
+    made = derive(resources.tables, QUALITY_SUMMARY, HOUR, THRESHOLD, reach=reach)
+    open_ = [row for row in made.to_pylist() if row["improvable"]]
+    assert {row["stage"]: row["improvable_accelerated"] for row in open_} == {
+        "fetched": 0,
+        "image_labels": 2,  # the embeddings follow the labels by themselves
+    }
+    classes = {row["stage"]: (row["interactive"], row["batch"]) for row in open_}
+    assert classes == {"fetched": (0, 1), "image_labels": (1, 1)}
+    late = platform.rows("fetched")["late/document"]
+    [fetched] = [row for row in open_ if row["stage"] == "fetched"]
+    assert fetched["next_retry_at"] == (late["retry_at"] or late["updated_at"])
+    other = [row for row in made.to_pylist() if not row["improvable"]]
+    assert {row["next_retry_at"] for row in other} == {None}
 
 
 def test_dead_letters_are_the_failures_that_trying_again_cannot_help(finished: Platform) -> None:

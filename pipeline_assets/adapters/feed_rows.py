@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Final
 
+from pipeline_assets.core.healing import Priority
 from pipeline_assets.errors import MAX_ERROR_CHARS, without_secrets
 
 REQUIRED_COLUMNS: Final = ("item_id", "name", "kind", "event_time")
@@ -14,8 +15,8 @@ OPTIONAL_COLUMNS: Final = ("description", "document_url", "image_url", "priority
 COLUMNS: Final = REQUIRED_COLUMNS + OPTIONAL_COLUMNS
 
 KINDS: Final = ("product", "document")
-PRIORITIES: Final = ("interactive", "batch", "background")
-DEFAULT_PRIORITY: Final = "batch"
+PRIORITIES: Final = tuple(each.value for each in Priority)
+DEFAULT_PRIORITY: Final = Priority.BATCH.value
 MAX_ITEM_ID_CHARS: Final = 200
 MAX_FIELD_CHARS: Final = 1 << 20
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline_assets.adapters.blobs import BlobRef, Copy
+from pipeline_assets.adapters.hours import SUMMARY
 from pipeline_assets.adapters.state import facts
 from pipeline_assets.adapters.tables import ROW_GROUP_ROWS, check_version
 from pipeline_assets.core.status import Status
@@ -61,6 +62,8 @@ def _restore(resources: Resources, hours: list[str]) -> str:
         copied += _or_note(
             unreadable, f"{FETCHED} of {hour}", partial(_restore_copies, resources), hour
         )
+    for hour in resources.tables.hours(SUMMARY):
+        _or_note(unreadable, f"{SUMMARY} of {hour}", resources.hours.restore, hour)
     url = without_secrets(resources.settings.database_url)
     damaged = f" Could not be read, and so is forgotten: {'; '.join(unreadable)}." * bool(
         unreadable
@@ -68,10 +71,11 @@ def _restore(resources: Resources, hours: list[str]) -> str:
     return (
         f"the state database {url} is new, but {resources.tables.root} has tables of "
         f"{len(hours)} hours: the old one was lost or replaced. No row is lost, and none is redone "
-        f"for it. Known again from the tables: {decided} decisions about dead letters, and where "
-        f"earlier copies of URLs lie (from {copied} rows). Forgotten: the memory of the breakers, "
-        "what people forced open or paused, what today's retry and spend budgets have used, kept "
-        "results, an accelerator's fault on request, and whether a GPU was ever used here: until "
+        f"for it. Known again from the tables: {decided} decisions about dead letters, which "
+        f"hours may be better, and where earlier copies of URLs lie (from {copied} rows). "
+        "Forgotten: the memory of the breakers, what people forced open or paused, what today's "
+        "retry and spend budgets have used, kept results, which hours were asked for to heal, an "
+        "accelerator's fault on request, and whether a GPU was ever used here: until "
         "one is seen again, PIPELINE_ACCELERATOR=auto takes the CPU for the primary device."
         f"{damaged}"
     )

@@ -1,6 +1,7 @@
 """The assets that are derived from an hour's stage tables."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -9,9 +10,11 @@ import pyarrow as pa
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.shown import as_metadata, column_schema, table_metadata
 from pipeline_assets.assets.stages import OWNERS
-from pipeline_assets.derived import ENRICHED, Derived, derive
+from pipeline_assets.derived import ENRICHED, QUALITY_SUMMARY, Derived, derive
 from pipeline_assets.drift import drift
-from pipeline_assets.stages import stage_tables
+from pipeline_assets.healing_times import NAME as RECOVERY
+from pipeline_assets.healing_times import recovery
+from pipeline_assets.stages import stage_tables, within_reach
 
 if TYPE_CHECKING:
     from pipeline_assets.resources import Resources
@@ -19,16 +22,47 @@ if TYPE_CHECKING:
 Make = Callable[["Resources", str], pa.Table]
 """(resources, hour) → the hour's table."""
 
+Published = Callable[["Resources", str, pa.Table], None]
+"""(resources, hour, table) → what follows from its being published."""
+
+
+def _nothing_else(_resources: "Resources", _hour: str, _table: pa.Table) -> None:
+    return None
+
+
+def _keep_in_index(resources: "Resources", hour: str, table: pa.Table) -> None:
+    """Artifact first, state second."""
+    resources.hours.keep(hour, table)
+
 
 def derived_asset(table: Derived, hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
     """The asset of a derived table."""
 
     def make(resources: "Resources", hour: str) -> pa.Table:
         settings = resources.settings
-        stages = stage_tables(settings)
-        return derive(resources.tables, table, hour, settings.quality_threshold, stages)
+        stages, reach = stage_tables(settings), within_reach(settings)
+        return derive(resources.tables, table, hour, settings.quality_threshold, stages, reach)
 
-    return _asset(table.name, table.description, "monitoring", make, hours)
+    published = _keep_in_index if table is QUALITY_SUMMARY else _nothing_else
+    return _asset(table.name, table.description, "monitoring", make, hours, published)
+
+
+def recovery_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset of how soon degraded items healed."""
+
+    def make(resources: "Resources", hour: str) -> pa.Table:
+        settings, health = resources.settings, resources.health.current()
+        healthy_at = datetime.fromtimestamp(health.since, UTC) if health.recovered else None
+        stages = stage_tables(settings)
+        return recovery(resources.tables, hour, stages, healthy_at, settings.objectives)
+
+    return _asset(
+        RECOVERY,
+        "How soon degraded items healed, counted from a healthy accelerator, against objectives.",
+        "monitoring",
+        make,
+        hours,
+    )
 
 
 def drift_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
@@ -77,6 +111,7 @@ def _asset(
     group: str,
     make: Make,
     hours: dg.HourlyPartitionsDefinition,
+    published: Published = _nothing_else,
 ) -> dg.AssetsDefinition:
     @dg.asset(
         name=name,
@@ -96,6 +131,7 @@ def _asset(
                 lease.publishing(),
             ):
                 resources.tables.write(name, hour, table)
+                published(resources, hour, table)
         shown = {**table_metadata(table), **column_schema(table.schema)}
         return dg.MaterializeResult(metadata=as_metadata(shown))
 

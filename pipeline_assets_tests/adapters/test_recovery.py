@@ -13,7 +13,7 @@ from pipeline_assets.commands.dead_letters import EVERYTHING, Wanted, dead_lette
 from pipeline_assets.core.breaker import BreakerRule
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.core.plan import Verdict
-from pipeline_assets.derived import DEAD_LETTERS, derive
+from pipeline_assets.derived import DEAD_LETTERS, QUALITY_SUMMARY, derive
 from pipeline_assets.stages import STAGES
 from pipeline_assets_tests.conftest import (
     HOUR,
@@ -114,6 +114,20 @@ def test_the_last_good_copy_is_found_again(worked: Platform, shop: FickleShop) -
     shop.gone[url.removeprefix(shop.url)] = 503
     report = after.run(STAGES[0], force=True)["fetched"]
     assert report.rungs["last_good_copy"].made == 1
+    after.resources.close()
+
+
+def test_the_index_of_hours_is_known_again(worked: Platform, shop: FickleShop) -> None:
+    """From the summaries beside the tables."""
+    tables = worked.resources.tables
+    made = derive(tables, QUALITY_SUMMARY, HOUR, 0.8)
+    tables.write(QUALITY_SUMMARY.name, HOUR, made)
+    worked.resources.hours.keep(HOUR, made)
+    before = worked.resources.hours.all()
+    after = reopened(worked, shop)
+    assert after.resources.hours.all() == []
+    recover(after.resources)
+    assert after.resources.hours.all() == before
     after.resources.close()
 
 

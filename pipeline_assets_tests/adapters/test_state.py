@@ -152,8 +152,11 @@ def test_a_connection_that_the_server_ended_is_replaced(postgres: Postgres) -> N
         ("postgresql+psycopg2://user:hunter2@/db?host=/nowhere", "cannot connect"),
     ],
 )
-def test_an_unusable_url_names_the_setting(url: str, said: str) -> None:
+def test_an_unusable_url_names_the_setting(
+    url: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The message says which setting to change and why."""
+    monkeypatch.setattr("pipeline_assets.adapters.state.RESTART_S", 0.0)
     with pytest.raises(SettingsError, match="PIPELINE_STATE_URL") as caught:
         State(url)
     assert said in str(caught.value)

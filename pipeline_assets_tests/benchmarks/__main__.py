@@ -11,6 +11,7 @@ from pipeline_assets_tests.benchmarks import (
     clip_rungs,
     definitions_import,
     demo_run,
+    sensors,
 )
 from pipeline_assets_tests.benchmarks.measure import Measure, show, write_json
 
@@ -28,6 +29,7 @@ def main() -> None:
         "demo": lambda: demo_run.measures(arguments.items),
         "bookkeeping": bookkeeping.measures,
         "breakers": breakers.measures,
+        "sensors": sensors.measures,
         "clip": clip_rungs.measures,
     }
     found: list[Measure] = []
@@ -46,7 +48,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--items", type=int, default=DEMO_ITEMS, help="items an hour in the demo")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there")
-    names = ["import", "demo", "bookkeeping", "breakers", "clip"]
+    names = ["import", "demo", "bookkeeping", "breakers", "sensors", "clip"]
     parser.add_argument(
         "--only", nargs="+", choices=names, default=names, help="just some of the measures"
     )

@@ -1,0 +1,169 @@
+"""The index of the hours: a line for each in the state database, so that a tick reads no table.
+
+It follows from `quality_summary`: written when an hour of that is published, filled again from its
+slices when the database was lost.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from pipeline_assets.adapters.state import State, hours
+from pipeline_assets.adapters.tables import Tables
+from pipeline_assets.core.healing import Degraded, Priority
+from pipeline_assets.errors import ContractError
+
+SUMMARY = "quality_summary"
+ITEMS, ENRICHED = "items", "enriched_items"
+
+
+class Cause(StrEnum):
+    """What an hour's improvable rows wait for: the accelerator, or just another try."""
+
+    ACCELERATED = "accelerated"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Hour:
+    """What is known of an hour without reading its tables. Times are seconds since the epoch.
+
+    `improvable` counts rows that may be better now, `improvable_accelerated` those among them that
+    the accelerator could make better, `by_priority` improvable rows by the class of their item.
+    `next_retry_at` is when the first of them may be tried; None where there is none.
+    """
+
+    hour: str
+    items: int
+    quality_mean: float | None
+    improvable: int
+    improvable_accelerated: int
+    next_retry_at: float | None
+    by_priority: dict[Priority, int]
+    updated_at: float
+
+
+class Hours:
+    """The hours whose summary was ever published."""
+
+    def __init__(self, state: State, tables: Tables) -> None:
+        self._state, self._tables = state, tables
+
+    def keep(self, hour: str, summary: pa.Table) -> None:
+        """Note what the summary of an hour, published by now, says."""
+        line = _line(hour, summary)
+        statement = self._state.insert(hours)
+        set_ = {name: statement.excluded[name] for name in (*line, "updated_at")}
+        with self._state.transaction() as connection:
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=["hour"], set_=set_),
+                {**line, "updated_at": self._state.now(connection)},
+            )
+
+    def restore(self, hour: str) -> int:
+        """Note what the summary beside the other tables says; how many hours that is.
+
+        Raises `ContractError` for one of an older program, which says too little.
+        """
+        self.keep(hour, self._tables.read(SUMMARY, hour))
+        return 1
+
+    def all(self) -> list[Hour]:
+        """Every hour, oldest first."""
+        with self._state.reading() as connection:
+            rows = connection.execute(sa.select(*_OF_AN_HOUR).order_by(hours.c.hour)).all()
+        return [_hour(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
+
+    def degraded(self, cause: Cause, since: str) -> list[Degraded]:
+        """The hours, from `since` on, with rows that may be better once the cause is gone."""
+        count, priority, due_at = _DEGRADED[cause]
+        query = sa.select(hours.c.hour, count, priority, hours.c.quality_mean, due_at)
+        query = query.where(count > 0, hours.c.hour >= since)
+        with self._state.reading() as connection:
+            rows = connection.execute(query).all()
+        classes = {each.value: each for each in Priority}
+        return [Degraded(hour, n, classes[name], mean, due) for hour, n, name, mean, due in rows]
+
+    def improvable(self, cause: Cause, hour: str) -> int:
+        """How many rows of an hour may be better once the cause is gone."""
+        query = sa.select(_DEGRADED[cause][0]).where(hours.c.hour == hour)
+        with self._state.reading() as connection:
+            return connection.execute(query).scalar_one_or_none() or 0
+
+
+_OF_AN_HOUR = [hours.c[field.name] for field in fields(Hour)]
+_DEGRADED: dict[Cause, tuple[Any, Any, Any]] = {
+    Cause.ACCELERATED: (
+        hours.c.improvable_accelerated,
+        hours.c.accelerated_priority,
+        hours.c.accelerated_due_at,
+    ),
+    Cause.OTHER: (
+        hours.c.improvable - hours.c.improvable_accelerated,
+        hours.c.other_priority,
+        hours.c.other_due_at,
+    ),
+}
+
+
+def _line(hour: str, summary: pa.Table) -> dict[str, Any]:
+    """The index's line for an hour, from the groups of its summary."""
+    missing = _NEEDED - set(summary.column_names)
+    if missing:
+        raise ContractError(
+            f"{SUMMARY} of {hour}",
+            f"it has no {', '.join(sorted(missing))}: an older program made it",
+            "run the hour again to have it in the index of hours",
+        )
+    groups = summary.select(sorted(_NEEDED)).to_pylist()
+    open_ = [group for group in groups if group["improvable"]]
+    accelerated = [group for group in open_ if group["improvable_accelerated"]]
+    other = [group for group in open_ if not group["improvable_accelerated"]]
+    return {
+        "hour": hour,
+        "items": sum(group["rows"] for group in groups if group["stage"] == ITEMS),
+        "quality_mean": _mean(group for group in groups if group["stage"] == ENRICHED),
+        "improvable": sum(group["improvable"] for group in open_),
+        "improvable_accelerated": sum(group["improvable_accelerated"] for group in open_),
+        "next_retry_at": _due_at(open_),
+        "by_priority": {each: sum(group[each] for group in open_) for each in Priority},
+        "accelerated_due_at": _due_at(accelerated),
+        "accelerated_priority": _most_urgent(accelerated),
+        "other_due_at": _due_at(other),
+        "other_priority": _most_urgent(other),
+    }
+
+
+_NEEDED = {
+    *("stage", "rows", "quality_mean", "improvable", "improvable_accelerated", "next_retry_at"),
+    *(each.value for each in Priority),
+}
+
+
+def _mean(groups: Iterable[dict[str, Any]]) -> float | None:
+    known = [
+        (each["rows"], each["quality_mean"]) for each in groups if each["quality_mean"] is not None
+    ]
+    rows = sum(count for count, _mean in known)
+    return sum(count * mean for count, mean in known) / rows if rows else None
+
+
+def _due_at(groups: list[dict[str, Any]]) -> float | None:
+    """When the first of the rows may be tried."""
+    return min((group["next_retry_at"].timestamp() for group in groups), default=None)
+
+
+def _most_urgent(groups: list[dict[str, Any]]) -> str | None:
+    """The class of the most urgent row; rows whose item has none yet are like most, a batch's."""
+    if not groups:
+        return None
+    return next((each.value for each in Priority if any(g[each] for g in groups)), Priority.BATCH)
+
+
+def _hour(stored: Any) -> Hour:
+    by_priority = {each: stored["by_priority"][each] for each in Priority}
+    return Hour(**{**stored, "by_priority": by_priority})

@@ -1,0 +1,192 @@
+"""Healing: which hours are asked for again, in which order, how often, and when it is left at that.
+
+An hour whose rows may be better now is asked for once at a time. A request that made none of them
+better is followed by another after a pause that doubles, up to a cap in each epoch of the
+accelerator's health. Once the better rung was given every row, those that it could not make are
+left for a day, as single rows are whose attempts are used up; or until the next epoch.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from enum import StrEnum
+from types import MappingProxyType
+
+from pipeline_assets.core.results import SLOW_RETRY
+
+FIRST_PAUSE_S = 60.0
+LONGEST_PAUSE_S = 3600.0
+"""Between requests for an hour that were in vain: a tick at first, then ever longer."""
+REST_S = SLOW_RETRY.total_seconds()
+
+
+class Priority(StrEnum):
+    """The feed's classes of items, the most urgent first."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+    BACKGROUND = "background"
+
+
+URGENCY: Mapping[Priority, int] = MappingProxyType({each: at for at, each in enumerate(Priority)})
+
+OBJECTIVES: Mapping[Priority, timedelta] = MappingProxyType(
+    {
+        Priority.INTERACTIVE: timedelta(seconds=30),
+        Priority.BATCH: timedelta(minutes=10),
+        Priority.BACKGROUND: timedelta(hours=6),
+    }
+)
+"""How soon an item should be healed, from when the accelerator is healthy, unless settings differ:
+somebody waits, a batch waits, nobody waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Degraded:
+    """An hour with rows that may be better now: how many, and since when they may be tried.
+
+    `priority` is the most urgent class among them, `quality` the mean of the hour's items.
+    """
+
+    hour: str
+    rows: int
+    priority: Priority
+    quality: float | None
+    due_at: float
+
+
+class Outcome(StrEnum):
+    """What came of a request: fewer rows to be made better, all of them tried, or neither."""
+
+    BETTER = "better"
+    TRIED = "tried"
+    IN_VAIN = "in vain"
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The latest request for an hour: `rows` might have been better then.
+
+    `in_vain` counts the requests in a row, within the epoch, that made none better; `outcome` and
+    `ended_at` are None while its run is not at its end.
+    """
+
+    hour: str
+    epoch: int
+    number: int
+    asked_at: float
+    rows: int
+    in_vain: int = 0
+    outcome: Outcome | None = None
+    ended_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much may be asked for at a time, and how often in vain; None: as often as it takes."""
+
+    per_tick: int
+    in_flight: int
+    tries: int | None
+
+
+class Standing(StrEnum):
+    """Why an hour is not asked for."""
+
+    IN_FLIGHT = "in flight"
+    WAITS = "wait for their retry_at"
+    RESTS = "rest for a day, the better rung could not make them"
+    GIVEN_UP = "given up in this epoch"
+    PAUSES = "pause after a request in vain"
+    NEXT = "left for a later tick"
+
+
+@dataclass(slots=True)
+class Round:
+    """What one look at the degraded hours comes to."""
+
+    requests: list[Request] = field(default_factory=list)
+    priorities: dict[str, Priority] = field(default_factory=dict)
+    standing: Counter[Standing] = field(default_factory=Counter)
+    given_up: list[Request] = field(default_factory=list)
+
+
+def choose(
+    hours: Iterable[Degraded],
+    latest: Mapping[str, Request],
+    limits: Limits,
+    epoch: int,
+    now: float,
+) -> Round:
+    """The requests to make now: the most urgent class first, in it the worst hours."""
+    found = Round()
+    askable: list[Degraded] = []
+    for hour in hours:
+        before = latest.get(hour.hour)
+        standing = _standing(hour, before, limits, epoch, now)
+        if standing is None:
+            askable.append(hour)
+            continue
+        found.standing[standing] += 1
+        if standing is Standing.GIVEN_UP and before is not None:
+            found.given_up.append(before)
+    in_flight = sum(request.outcome is None for request in latest.values())
+    room = max(0, min(limits.per_tick, limits.in_flight - in_flight))
+    for hour in sorted(askable, key=_worst_first)[:room]:
+        found.requests.append(_next(hour, latest.get(hour.hour), epoch, now))
+        found.priorities[hour.hour] = hour.priority
+    if left := len(askable) - len(found.requests):
+        found.standing[Standing.NEXT] = left
+    return found
+
+
+def settle(request: Request, rows: int, given: int, now: float) -> Request:
+    """The request once its run has ended, with `rows` that still may be better.
+
+    `given` is how many rows the better rung was given: fewer than there were, where the run was
+    stopped or a breaker let no more calls through.
+    """
+    better = rows < request.rows
+    outcome = Outcome.BETTER if better else Outcome.IN_VAIN
+    if rows and given >= request.rows:
+        outcome = Outcome.TRIED
+    in_vain = 0 if better or outcome is Outcome.TRIED else request.in_vain + 1
+    return replace(request, outcome=outcome, in_vain=in_vain, ended_at=now)
+
+
+def _standing(
+    hour: Degraded, before: Request | None, limits: Limits, epoch: int, now: float
+) -> Standing | None:
+    """Why the hour is not asked for; None where it may be."""
+    if before is not None and before.outcome is None:
+        return Standing.IN_FLIGHT
+    if hour.due_at > now:
+        return Standing.WAITS
+    if before is None or before.epoch != epoch:
+        return None
+    ended_at = before.asked_at if before.ended_at is None else before.ended_at
+    if before.outcome is Outcome.TRIED:
+        return Standing.RESTS if now < ended_at + REST_S else None
+    if limits.tries is not None and before.in_vain >= limits.tries:
+        return Standing.GIVEN_UP
+    return Standing.PAUSES if now < ended_at + pause_s(before.in_vain) else None
+
+
+def pause_s(in_vain: int) -> float:
+    """How long an hour is left alone after so many requests in vain."""
+    if in_vain == 0:
+        return 0.0
+    doublings = min(in_vain - 1, 10)  # far beyond the longest pause
+    return min(FIRST_PAUSE_S * 2**doublings, LONGEST_PAUSE_S)
+
+
+def _worst_first(hour: Degraded) -> tuple[int, float, str]:
+    """An hour whose quality is not known yet has work left undone: it is the worst."""
+    return URGENCY[hour.priority], -1.0 if hour.quality is None else hour.quality, hour.hour
+
+
+def _next(hour: Degraded, before: Request | None, epoch: int, now: float) -> Request:
+    if before is None or before.epoch != epoch:
+        return Request(hour.hour, epoch, 1, now, hour.rows)
+    return Request(hour.hour, epoch, before.number + 1, now, hour.rows, before.in_vain)
