@@ -20,6 +20,13 @@ Recall = Callable[[Any, Sequence[Work]], Sequence[Made | None]]
 RungCall = Callable[[Any, Sequence[Work]], Sequence[Outcome]]
 """(resources, works) → one outcome per work, in order. May raise for the whole call."""
 
+Values = Mapping[str, Any]
+"""The value columns of a row, by name, as the table gives them back."""
+
+Agrees = Callable[[Sequence[Values], Sequence[Values]], Sequence[float | None]]
+"""(the primary's values, a fallback's values of the same rows) → for each row how far they agree,
+0..1, or None where the two cannot be compared."""
+
 FALLS_THROUGH = frozenset(ErrorKind) - {ErrorKind.FORBIDDEN, ErrorKind.BLOCKED}
 """The most that a rung may let through: an opt-out is not answered with an old copy, and a safety
 rule not with another route."""
@@ -98,7 +105,8 @@ class Stage:
     setting that forbade it): rows without a value are planned again when it changes. A `strict`
     stage never falls back to skip: it fails, and what depends on it stays pending. `retry_usd` is
     what all attempts at a row may cost together. `workers` is the most worker processes that share
-    an hour; None means all that there are.
+    an hour; None means all that there are. `agrees` measures a fallback against the primary, in the
+    weekly drill; without it the drill knows of errors and times alone.
     """
 
     name: str
@@ -118,6 +126,7 @@ class Stage:
     micro_batch: int = 256
     retry_usd: float = 0.01
     workers: int | None = None
+    agrees: Agrees | None = None
     breaker: BreakerRule = field(default_factory=BreakerRule)
     group: str = "enrichment"
     kinds: tuple[str, ...] = ("parquet",)

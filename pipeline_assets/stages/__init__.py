@@ -45,6 +45,20 @@ def stage_tables(settings: Settings) -> tuple[str, ...]:
     return (ITEMS, *(stage.name for stage in all_stages(settings)))
 
 
+def within_reach(settings: Settings) -> dict[str, tuple[str, ...]]:
+    """The stages that have an accelerated rung, each with its rungs down to the best of those.
+
+    A row that was made below them, or not at all, is what the accelerator could make better.
+    """
+    reach = {}
+    for stage in all_stages(settings):
+        accelerated = [at for at, rung in enumerate(stage.rungs) if rung.accelerated]
+        if accelerated:
+            down_to = min(accelerated) + 1
+            reach[stage.name] = tuple(rung.name for rung in stage.rungs[:down_to])
+    return reach
+
+
 def strict_tables(settings: Settings) -> frozenset[str]:
     """The tables whose failed rows keep what depends on them pending."""
     return frozenset({ITEMS, *(stage.name for stage in all_stages(settings) if stage.strict)})

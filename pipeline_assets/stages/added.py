@@ -26,8 +26,11 @@ OTHER_TABLES = frozenset(
         REJECTS,
         ENRICHED,
         RUNG_CALLS,
+        "accelerator",
         "search_index",
         "drift",
+        "fallback_drill",
+        "recovery",
         *(table.name for table in DERIVED),
     }
 )

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 import numpy as np
 import pyarrow as pa
 
+from pipeline_assets.core.agreement import same
 from pipeline_assets.core.fingerprint import digest
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
@@ -160,6 +161,7 @@ STAGE = Stage(
     ),
     skip_factor=0.5,
     workers=1,
+    agrees=same("label"),
     carries=PICTURE_CARRIES,
     derive=_derived,
     derives_from=(

@@ -19,6 +19,7 @@ from pipeline_assets.stages.common import (
 )
 from pipeline_assets.stages.hashed_text import SPACE as TEXT_HASH_SPACE
 from pipeline_assets.stages.hashed_text import hashed_vector
+from pipeline_assets.stages.neighbours import agreement as neighbours_agree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -132,4 +133,5 @@ STAGE = Stage(
         "extracted_text.text",
     ),
     workers=1,
+    agrees=neighbours_agree,
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from pipeline_assets.adapters import documents
+from pipeline_assets.core.agreement import same_words
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.core.status import Status
@@ -82,4 +83,5 @@ STAGE = Stage(
     carries=CARRIES,
     applies=lambda work: work[f"{DOCUMENT}.status"] != Status.NOT_APPLICABLE,
     micro_batch=64,
+    agrees=same_words("text"),
 )

@@ -8,6 +8,7 @@ import pyarrow as pa
 
 from pipeline_assets.adapters.addresses import host_of
 from pipeline_assets.adapters.blobs import BlobRef, Copy
+from pipeline_assets.core.agreement import same
 from pipeline_assets.core.budget import Backoff
 from pipeline_assets.core.contract import TIMESTAMP
 from pipeline_assets.core.rows import Made, Outcome, Work
@@ -116,5 +117,6 @@ STAGE = Stage(
     conditions=lambda resources: ",".join(sorted(resources.settings.fetch_allow)),
     per_resource=True,
     workers=1,
+    agrees=same("sha256"),
     group="ingest",
 )

@@ -120,6 +120,18 @@ def feed_hours(resources: Resources) -> Counter[str]:
     return hours
 
 
+def keyed_rows(resources: Resources) -> Iterator[tuple[str, str, str]]:
+    """(hour, item, key) of each feed row that is in an hour, in the feed's order.
+
+    Of several rows of an item in an hour, the last one counts. Raises `FeedError`.
+    """
+    for row in read_feed(_source(resources)):
+        if row.item_id is None or row.event_time is None:
+            continue
+        if row.event_time >= resources.settings.start:
+            yield hour_name(row.event_time), row.item_id, _key(row.item_id, row)
+
+
 def feed_rejects(resources: Resources) -> pa.Table:
     """The feed rows that are in no hour's items, each with its reason, by line."""
     start = resources.settings.start
@@ -172,8 +184,8 @@ def _reject(row: FeedRow, start: datetime) -> str | None:
     return None
 
 
-def _row(item_id: str, row: FeedRow, run_id: str, now: datetime) -> Row:
-    content = (
+def _content(row: FeedRow) -> tuple[object, ...]:
+    return (
         row.name,
         row.kind,
         row.description,
@@ -182,13 +194,20 @@ def _row(item_id: str, row: FeedRow, run_id: str, now: datetime) -> Row:
         row.event_time,
         row.priority,
     )
+
+
+def _key(item_id: str, row: FeedRow) -> str:
+    return f"{digest((item_id, _content(row), row.problem))}.{digest(PRODUCER)}"
+
+
+def _row(item_id: str, row: FeedRow, run_id: str, now: datetime) -> Row:
     made = Row(
         (item_id,),
-        (*content, row.line),
+        (*_content(row), row.line),
         Status.OK,
         rung="feed",
         quality=1.0,
-        key=f"{digest((item_id, content, row.problem))}.{digest(PRODUCER)}",
+        key=_key(item_id, row),
         producer=PRODUCER,
         run_id=run_id,
         updated_at=now,

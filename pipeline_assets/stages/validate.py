@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from pipeline_assets.adapters import documents
 from pipeline_assets.adapters.pictures import decode, open_picture
+from pipeline_assets.core.agreement import same
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.core.status import Role, Status
@@ -108,5 +109,6 @@ STAGE = Stage(
     carries=CARRIES,
     applies=lambda work: work["fetched.status"] != Status.NOT_APPLICABLE,
     per_resource=True,
+    agrees=same("media_type", "width", "height"),
     group="ingest",
 )
