@@ -16,15 +16,18 @@ from pipeline_assets.adapters.accelerator import Fault
 from pipeline_assets.adapters.clip import ModelNotLoaded
 from pipeline_assets.assets.progress import watched_by
 from pipeline_assets.commands import accelerator as accelerator_commands
+from pipeline_assets.commands import alerts as alerts_command
 from pipeline_assets.commands import breakers as breaker_commands
 from pipeline_assets.commands import budget as budget_commands
 from pipeline_assets.commands import dead_letters as dead_letter_commands
 from pipeline_assets.commands import doctor as doctor_command
+from pipeline_assets.commands import drill as drill_command
 from pipeline_assets.commands import plan as plan_command
 from pipeline_assets.commands import quality as quality_command
 from pipeline_assets.commands import queues
 from pipeline_assets.commands import search as search_command
 from pipeline_assets.commands import show as show_command
+from pipeline_assets.commands.plan_range import plan_range
 from pipeline_assets.core.breaker import LONGEST_OPEN_FOR_S
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.core.plan import Verdict
@@ -143,17 +146,25 @@ def run(
 
 @app.command()
 def plan(
-    hour: Annotated[str, typer.Option(help=HOUR_HELP)],
+    hour: Annotated[str | None, typer.Option(help=HOUR_HELP)] = None,
+    first: Annotated[str | None, typer.Option("--from", help="The first of several hours.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="The last of several hours.")] = None,
     item: Annotated[list[str] | None, typer.Option(help="Only this item; may be repeated.")] = None,
     force: Annotated[bool, typer.Option(help="As if rows that are current were redone.")] = False,
     format: FormatOption = Format.TEXT,  # noqa: A002
 ) -> None:
-    """Say what a run of an hour would do and why, at what cost; change nothing."""
-    with opened() as resources:
-        data = plan_command.plan(
-            resources, hour_name(_hour(hour)), items=frozenset(item or ()), force=force
-        )
-    output.emit(data, format, output.plan)
+    """Say what a run of an hour, or a backfill, would do and why, at what cost; change nothing."""
+    items = frozenset(item or ())
+    if hour is not None and first is None and last is None:
+        with opened() as resources:
+            data = plan_command.plan(resources, hour_name(_hour(hour)), items=items, force=force)
+        output.emit(data, format, output.plan)
+        return
+    hours = _hours(hour, first, last)
+    with opened() as resources, output.Bars() as bars:
+        steps = bars.steps(hours, "hours")
+        data = plan_range(resources, steps, items=items, force=force)
+    output.emit(data, format, output.plan_range)
 
 
 @app.command()
@@ -195,6 +206,28 @@ def search(
     output.emit(hits, format, output.hits)
 
 
+@app.command()
+def drill(
+    items: Annotated[int | None, typer.Option(min=1, help="So many rows of each stage.")] = None,
+    hour: Annotated[str | None, typer.Option(help=f"Rows of just this hour. {HOUR_HELP}")] = None,
+    suggest: Annotated[
+        bool, typer.Option(help="Print the factors that the measurements support.")
+    ] = False,
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """Force each fallback on rows that the primary made, and measure how well it does."""
+    from pipeline_assets.running import instance, run_drill  # noqa: PLC0415
+
+    named = None if hour is None else hour_name(_hour(hour))
+    with instance() as dagster, output.Bars() as bars, watched_by(bars.rows):
+        wrong = run_drill(dagster, items=items, hour=named)
+    with opened() as resources:
+        data = (drill_command.factors if suggest else drill_command.results)(resources)
+    output.emit({"fallbacks": data, "wrong": wrong}, format, output.drill)
+    if wrong:
+        raise typer.Exit(FAILED)
+
+
 @app.command("retry-queue")
 def retry_queue(
     limit: LimitOption = 100,
@@ -202,6 +235,12 @@ def retry_queue(
 ) -> None:
     """List the improvable rows of items under the threshold, worst first."""
     _table(lambda resources: queues.retry_queue(resources, limit), format, output.reasons)
+
+
+@app.command()
+def alerts(format: FormatOption = Format.TEXT) -> None:  # noqa: A002
+    """List what is wrong at present, since when, and what to do about it."""
+    _table(alerts_command.alerts, format, output.alerts)
 
 
 @dead_letters_app.command("list")
@@ -329,7 +368,7 @@ def budget_resume(
 
 @accelerator_app.command("status")
 def accelerator_status(format: FormatOption = Format.TEXT) -> None:  # noqa: A002
-    """Look at the accelerator."""
+    """Look at the accelerator, and at what the probes have come to."""
     _record(accelerator_commands.status, format)
 
 

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 
 from pipeline_assets.adapters.accelerator import Fault, InjectedFault
 from pipeline_assets.adapters.history import read_calls
+from pipeline_assets.adapters.tables import WHOLE
 from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.contract import hour_name
@@ -32,7 +33,6 @@ from pipeline_assets.sample.catalogue import catalogue, write_feed
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.settings import load_settings
 from pipeline_assets.stages import stage_tables
-from pipeline_assets.stages.items import REJECTS
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -181,11 +181,11 @@ def _prepare(data: Path) -> None:
 
 def _foreign_hours(data: Path) -> list[str]:
     """The hours of tables that are not the demo's, which somebody worked on in its folder."""
-    demos = {f"hour={hour_name(hour)}" for hour in HOURS}
+    demos = {f"hour={each}" for each in (*map(hour_name, HOURS), WHOLE)}
     return sorted(
         f"{path.parent.name}/{path.name}"
         for path in data.glob("tables/*/hour=*")
-        if path.name not in demos and (path.parent.name, path.name) != (REJECTS, "hour=all")
+        if path.name not in demos
     )
 
 

@@ -126,6 +126,19 @@ def breaker_events(rows: Sequence[Mapping[str, Any]]) -> None:
         _out.print("nothing")
 
 
+def alerts(rows: Sequence[Mapping[str, Any]]) -> None:
+    """What stands: since when, what it is, and what to do."""
+    for row in rows:
+        _out.print(
+            f"{_cell(row['since'])} {row['severity']} [bold]{_safe(row['title'])}[/]",
+            soft_wrap=True,
+        )
+        _out.print(f"    {_safe(row['what_happened'])}", soft_wrap=True)
+        _out.print(f"    what to do: {_safe(row['what_to_do'])}", soft_wrap=True)
+    if not rows:
+        _out.print("nothing stands")
+
+
 def decided(data: Mapping[str, Any]) -> None:
     """What came of a decision about dead letters, and what comes next."""
     for line in data["said"]:
@@ -215,6 +228,13 @@ def item(found: Mapping[str, Any]) -> None:
             record({key: value for key, value in row.items() if value is not None})
 
 
+def drill(data: Mapping[str, Any]) -> None:
+    """What came of forcing fallbacks, and what is wrong with which."""
+    table(data["fallbacks"])
+    for line in data["wrong"]:
+        _out.print(f"[yellow]warning[/] {_safe(line)}", soft_wrap=True)
+
+
 def plan(data: Mapping[str, Any]) -> None:
     """What a run would do."""
     _out.print(
@@ -237,6 +257,46 @@ def plan(data: Mapping[str, Any]) -> None:
         for stage in data["stages"]
     ]
     _out.print(_table(columns, cells))
+
+
+def plan_range(data: Mapping[str, Any]) -> None:
+    """What a backfill would do at most: the hours that have work, and all of them together."""
+    hours, total = data["hours"], data["total"]
+    busy = [each for each in hours if each["rows"]]
+    _out.print(
+        f"{data['from']} to {data['to']}: {len(busy)} of {len(hours)} hours have something to do"
+    )
+    columns = ["hour", "in the feed", "items", "new", "at most: rows", "calls", "USD"]
+    if busy:
+        cells = [[*_hour_cells(each), *_at_most(each)] for each in busy]
+        _out.print(_table(columns, [*cells, ["in all", None, None, None, *_at_most(total)]]))
+        _out.print(_table(["stage", "works on"], _by_stage(total)))
+        _out.print(_table(["rung", "calls at most"], total["calls_at_most"].items()))
+    for line in _uncounted(data):
+        _out.print(_safe(line), soft_wrap=True)
+
+
+def _hour_cells(each: Mapping[str, Any]) -> list[Any]:
+    return [each["hour"], each["feed_rows"], each["items"], each["new_items"]]
+
+
+def _at_most(counted: Mapping[str, Any]) -> list[Any]:
+    rows = sum(sum(reasons.values()) for reasons in counted["rows"].values())
+    return [rows, sum(counted["calls_at_most"].values()), f"{counted['cost_usd_at_most']:.2f}"]
+
+
+def _by_stage(counted: Mapping[str, Any]) -> list[list[Any]]:
+    return [[stage, _counts(reasons)] for stage, reasons in counted["rows"].items()]
+
+
+def _uncounted(data: Mapping[str, Any]) -> Iterator[str]:
+    """What the numbers do not know."""
+    never = sum(not each["materialized"] for each in data["hours"])
+    which = f"{never} of {len(data['hours'])} hours were never materialized"
+    if data["feed_problem"]:
+        yield f"{which}; what is new in the feed is not counted: {data['feed_problem']}"
+    elif never:
+        yield f"{which}: their rows are counted from the feed"
 
 
 def runs(data: Mapping[str, Any]) -> None:

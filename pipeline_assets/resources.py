@@ -10,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from pipeline_assets.adapters.accelerator import Accelerator
+from pipeline_assets.adapters.alerts import AlertBook
 from pipeline_assets.adapters.blobs import Blobs
 from pipeline_assets.adapters.breakers import BreakerStore
 from pipeline_assets.adapters.budgets import Budgets
@@ -18,9 +19,14 @@ from pipeline_assets.adapters.clip import SHIPPED_MODELS, ClipModel, load_clip
 from pipeline_assets.adapters.copies import Copies
 from pipeline_assets.adapters.decisions import Decisions
 from pipeline_assets.adapters.features import Features
+from pipeline_assets.adapters.feed_hours import FeedHours
 from pipeline_assets.adapters.files import hash_file
+from pipeline_assets.adapters.heal_requests import HealRequests
+from pipeline_assets.adapters.health import HealthStore
+from pipeline_assets.adapters.hours import Hours
 from pipeline_assets.adapters.http import HttpFetcher
 from pipeline_assets.adapters.leases import Leases
+from pipeline_assets.adapters.notifier import Notifier, parse_notifiers
 from pipeline_assets.adapters.state import State
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.sizes import BatchSizes
@@ -119,6 +125,31 @@ class Resources:
         return Decisions(self.state, self.tables, self.work / "locks")
 
     @cached_property
+    def hours(self) -> Hours:
+        """The index of the hours."""
+        return Hours(self.state, self.tables)
+
+    @cached_property
+    def heal_requests(self) -> HealRequests:
+        """What was asked for to heal."""
+        return HealRequests(self.state)
+
+    @cached_property
+    def feed_hours(self) -> FeedHours:
+        """What is known of the feed's hours."""
+        return FeedHours(self.state)
+
+    @cached_property
+    def alerts(self) -> AlertBook:
+        """What stands and was said."""
+        return AlertBook(self.state)
+
+    @cached_property
+    def notifiers(self) -> list[Notifier]:
+        """Who is told."""
+        return parse_notifiers(self.settings.notify)
+
+    @cached_property
     def cache(self) -> ResultCache:
         """Results kept by key."""
         return ResultCache(self.state, self.settings.cache_max_bytes)
@@ -127,6 +158,11 @@ class Resources:
     def accelerator(self) -> Accelerator:
         """The primary model's device."""
         return Accelerator(self.state, self.settings.accelerator)
+
+    @cached_property
+    def health(self) -> HealthStore:
+        """What the probes of the accelerator have come to."""
+        return HealthStore(self.state, self.settings.healthy_probes)
 
     @cached_property
     def fetcher(self) -> HttpFetcher:

@@ -74,6 +74,7 @@ def run_hour(
     force: bool = False,
 ) -> HourRun:
     """Run the job of a whole hour. Raises `RunFailed` with the first failed step's reason."""
+    from pipeline_assets.automation.launcher import own_process_tags  # noqa: PLC0415 - likewise
     from pipeline_assets.definitions import defs  # noqa: PLC0415 - loads Dagster
     from pipeline_assets.settings import load_settings  # noqa: PLC0415
     from pipeline_assets.stages import all_stages  # noqa: PLC0415
@@ -82,6 +83,7 @@ def run_hour(
     result = defs.resolve_job_def("hour").execute_in_process(
         partition_key=hour,
         instance=kept_in,
+        tags=own_process_tags(),
         raise_on_error=False,
         run_config={
             "ops": {stage.name: options for stage in all_stages(load_settings())},
@@ -94,14 +96,39 @@ def run_hour(
 
 def run_rejects(kept_in: "dg.DagsterInstance") -> int:
     """Materialize the feed's rejects; the number of rows. Raises `RunFailed` like `run_hour`."""
+    from pipeline_assets.automation.launcher import own_process_tags  # noqa: PLC0415 - likewise
     from pipeline_assets.definitions import defs  # noqa: PLC0415 - loads Dagster
     from pipeline_assets.stages.items import REJECTS  # noqa: PLC0415
 
     result = defs.resolve_job_def("rejects").execute_in_process(
-        instance=kept_in, raise_on_error=False, run_config={"loggers": QUIET}
+        instance=kept_in,
+        raise_on_error=False,
+        run_config={"loggers": QUIET},
+        tags=own_process_tags(),
     )
     _raise_failure(result, "all")
     return int(dict(_metadata(result))[REJECTS]["dagster/row_count"])
+
+
+def run_drill(
+    kept_in: "dg.DagsterInstance", *, items: int | None = None, hour: str | None = None
+) -> tuple[str, ...]:
+    """Drill the fallbacks; what the check says is wrong. Raises `RunFailed` like `run_hour`."""
+    from pipeline_assets.automation.launcher import own_process_tags  # noqa: PLC0415 - likewise
+    from pipeline_assets.definitions import defs  # noqa: PLC0415 - loads Dagster
+    from pipeline_assets.drill import FALLBACK_DRILL  # noqa: PLC0415
+
+    result = defs.resolve_job_def("drill").execute_in_process(
+        instance=kept_in,
+        tags=own_process_tags(),
+        raise_on_error=False,
+        run_config={
+            "ops": {FALLBACK_DRILL: {"config": {"items": items, "hour": hour}}},
+            "loggers": QUIET,
+        },
+    )
+    _raise_failure(result, hour or "all")
+    return tuple(_warnings(result))
 
 
 def _raise_failure(result: Any, hour: str) -> None:

@@ -6,9 +6,10 @@ allowed. Nothing else in the package reads the environment.
 
 import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,6 +23,9 @@ from pydantic_settings import (
 )
 
 from pipeline_assets.adapters.addresses import parse_allow
+from pipeline_assets.adapters.notifier import parse_notifiers
+from pipeline_assets.core.healing import OBJECTIVES, Priority
+from pipeline_assets.core.health import HEALTHY_PROBES
 from pipeline_assets.errors import SettingsError, without_secrets
 from pipeline_assets.sample.drawing import SAMPLE_LABELS
 
@@ -29,6 +33,11 @@ ENV_PREFIX = "PIPELINE_"
 
 CommaList = Annotated[tuple[str, ...], NoDecode]
 StageAmounts = Annotated[Mapping[str, float], NoDecode]
+Objectives = Annotated[Mapping[Priority, timedelta], NoDecode]
+Shares = Annotated[Mapping[str, float], NoDecode]
+
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+DURATION = re.compile(r"(\d{1,6})([smhd])")
 
 
 class Settings(BaseSettings):
@@ -50,6 +59,12 @@ class Settings(BaseSettings):
         datetime(2026, 1, 1, tzinfo=UTC), description="the first hour that has a partition (UTC)"
     )
     accelerator: Literal["auto", "cuda", "cpu"] = "auto"
+    healthy_probes: int = Field(
+        HEALTHY_PROBES,
+        ge=1,
+        le=1000,
+        description="good probes in a row before an accelerator that was ill is trusted again",
+    )
     primary_model: str = Field("sample-primary", min_length=1)
     fallback_model: str = Field("sample-fallback", min_length=1)
     labels: CommaList = Field(SAMPLE_LABELS, description="zero-shot labels, comma-separated")
@@ -85,6 +100,42 @@ class Settings(BaseSettings):
     stage_daily_usd: StageAmounts = Field(
         {}, description="what single stages may: image_labels=5,embeddings=2.5"
     )
+    heal_per_tick: int = Field(4, ge=1, le=1000, description="hours a sensor asks for at once")
+    heal_in_flight: int = Field(4, ge=1, le=1000, description="hours it has asked for at a time")
+    heal_tries: int = Field(
+        3, ge=1, le=100, description="requests for an hour in vain, until health comes anew"
+    )
+    objectives: Objectives = Field(
+        dict(OBJECTIVES),
+        description="how soon items should be healed, from when the accelerator is healthy: "
+        "interactive=30s,batch=10m,background=6h",
+    )
+    feed_per_tick: int = Field(
+        10, ge=1, le=1000, description="hours with a changed feed that are asked for at once"
+    )
+    feed_in_flight: int = Field(20, ge=1, le=1000, description="such hours at a time")
+    notify: CommaList = Field(
+        ("log",),
+        description="who is told what goes wrong: log, https://… (a webhook), "
+        "smtp://[user:password@]host[:port]/to@example.com[?from=…]",
+    )
+    alerts_per_tick: int = Field(
+        5, ge=1, le=1000, description="messages at once; what is more is summed up in one"
+    )
+    fresh_within: timedelta = Field(
+        timedelta(hours=36), description="how old the newest hour may be: 36h, 2d"
+    )
+    drill_items: int = Field(
+        100, ge=1, le=100_000, description="rows of each stage on which fallbacks are drilled"
+    )
+    drill_errors: float = Field(
+        0.05, ge=0, le=1, description="share of them of which a fallback may make no value"
+    )
+    drill_agreement: Shares = Field(
+        {},
+        description="how far single fallbacks have to agree with the primary: "
+        "image_labels.cpu_clip=0.7,image_labels.rules=0.6",
+    )
 
     @classmethod
     def settings_customise_sources(
@@ -98,7 +149,7 @@ class Settings(BaseSettings):
         """Arguments first, then the environment, then `pipeline.toml`."""
         return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
-    @field_validator("labels", "fetch_allow", "stages", mode="before")
+    @field_validator("labels", "fetch_allow", "stages", "notify", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -122,13 +173,49 @@ class Settings(BaseSettings):
             raise ValueError(f"{error.value!r}: {error.allowed}") from None
         return value
 
+    @field_validator("notify")
+    @classmethod
+    def _notify(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        parse_notifiers(value)
+        return value
+
+    @field_validator("fresh_within", mode="before")
+    @classmethod
+    def _fresh_within(cls, value: object) -> object:
+        return _duration(value) if isinstance(value, str) else value
+
+    @field_validator("fresh_within")
+    @classmethod
+    def _longer_than_an_hour(cls, value: timedelta) -> timedelta:
+        if value <= timedelta(hours=1):
+            raise ValueError("longer than 1h: an hour is that old when it has just closed")
+        return value
+
     @field_validator("stage_daily_usd", mode="before")
     @classmethod
     def _stage_amounts(cls, value: object) -> object:
         if isinstance(value, str):
-            value = _pairs(value)
+            value = _pairs(value, "STAGE=USD", "an amount")
         if isinstance(value, Mapping):
             return {stage: _amount(stage, usd) for stage, usd in value.items()}
+        return value
+
+    @field_validator("objectives", mode="before")
+    @classmethod
+    def _objectives(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = _pairs(value, "CLASS=TIME", "a time")
+        if isinstance(value, Mapping):
+            return {**OBJECTIVES, **dict(_objective(name, time) for name, time in value.items())}
+        return value
+
+    @field_validator("drill_agreement", mode="before")
+    @classmethod
+    def _shares(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = _pairs(value, "STAGE.RUNG=SHARE", "a share")
+        if isinstance(value, Mapping):
+            return {rung: _share(rung, share) for rung, share in value.items()}
         return value
 
     @field_validator("start")
@@ -161,17 +248,44 @@ class Settings(BaseSettings):
         return self.state_url or f"sqlite:///{(self.data / 'state.db').absolute()}"
 
 
-def _pairs(text: str) -> dict[str, str]:
+def _pairs(text: str, shape: str, what: str) -> dict[str, str]:
     """`a=1,b=2` as a mapping."""
     pairs: dict[str, str] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
-        stage, equals, amount = (piece.strip() for piece in part.partition("="))
-        if not stage or not equals:
-            raise ValueError(f"{part!r}: STAGE=USD pairs, comma-separated")
-        if stage in pairs:
-            raise ValueError(f"{part!r}: {stage} has an amount already")
-        pairs[stage] = amount
+        name, equals, value = (piece.strip() for piece in part.partition("="))
+        if not name or not equals:
+            raise ValueError(f"{part!r}: {shape} pairs, comma-separated")
+        if name in pairs:
+            raise ValueError(f"{part!r}: {name} has {what} already")
+        pairs[name] = value
     return pairs
+
+
+def _duration(text: str) -> timedelta:
+    found = DURATION.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r}: a whole number and a unit of s, m, h or d: 30s, 10m")
+    return timedelta(**{UNITS[found[2]]: int(found[1])})
+
+
+def _objective(name: object, time: object) -> tuple[Priority, timedelta]:
+    if name not in tuple(Priority):
+        raise ValueError(f"{name}: one of {', '.join(Priority)}")
+    if not isinstance(time, timedelta):
+        time = _duration(str(time))
+    if time <= timedelta(0):
+        raise ValueError(f"{name}={time}: longer than 0 s")
+    return Priority(str(name)), time
+
+
+def _share(rung: object, share: object) -> float:
+    try:
+        found = float(str(share))
+    except ValueError:
+        found = math.nan
+    if not 0 <= found <= 1:
+        raise ValueError(f"{rung}={share}: a share from 0 to 1")
+    return found
 
 
 def _amount(stage: object, usd: object) -> float:

@@ -28,7 +28,11 @@ from pipeline_assets.sample.shop import Shop
 from pipeline_assets.settings import load_settings
 from pipeline_assets.stages import STAGES
 from pipeline_assets.stages.items import ItemsReport, materialize_items
-from pipeline_assets_tests.postgres import database_url, postgres  # noqa: F401 - fixtures
+from pipeline_assets_tests.postgres import (  # noqa: F401 - fixtures
+    database_url,
+    own_postgres,
+    postgres,
+)
 
 HOUR_START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 HOUR = hour_name(HOUR_START)

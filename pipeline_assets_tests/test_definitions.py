@@ -12,8 +12,11 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from pipeline_assets.automation.health import ACCELERATOR
 from pipeline_assets.definitions import defs
 from pipeline_assets.derived import ENRICHED
+from pipeline_assets.drill import FALLBACK_DRILL
+from pipeline_assets.drill import SCHEMA as DRILL_SCHEMA
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.stages import STAGES
 from pipeline_assets.stages.items import ITEMS, REJECTS, REJECTS_SCHEMA, SCHEMA
@@ -27,7 +30,11 @@ GROUPS = {
     "enrichment": {"extracted_text", "image_labels", "embeddings"},
     "store": {"enriched_items"},
     "search": {"search_index"},
-    "monitoring": {"quality_summary", "retry_queue", "dead_letters", "drift", "reliability"},
+    "platform": {"accelerator"},
+    "monitoring": {
+        *("quality_summary", "retry_queue", "dead_letters", "drift", "reliability"),
+        *("recovery", "fallback_drill"),
+    },
 }
 DEPENDENCIES = {
     "items": set(),
@@ -43,12 +50,14 @@ DEPENDENCIES = {
     "dead_letters": {"enriched_items"},
     "drift": {"enriched_items"},
     "reliability": {"enriched_items"},
+    "recovery": {"enriched_items"},
 }
 """The arrows of the picture that a table must have; some read further tables too."""
 
 SCHEMAS = {
     ITEMS: SCHEMA,
     REJECTS: REJECTS_SCHEMA,
+    FALLBACK_DRILL: DRILL_SCHEMA,
     **{stage.name: stage.schema for stage in STAGES},
 }
 SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
@@ -113,8 +122,8 @@ def test_each_bad_setting_is_named_with_its_value(
 
 
 def test_the_assets_are_those_of_the_picture() -> None:
-    """And one for the feed rows that are in no hour."""
-    assert set(SPECS) == {*DEPENDENCIES, REJECTS}
+    """And one for the feed rows that are in no hour, the drills, and the device, only observed."""
+    assert set(SPECS) == {*DEPENDENCIES, REJECTS, FALLBACK_DRILL, ACCELERATOR}
 
 
 @pytest.mark.parametrize("name", DEPENDENCIES)
@@ -136,6 +145,15 @@ def test_an_asset_has_a_partition_for_each_hour(name: str) -> None:
     assert not hours.has_partition_key("2026-03-02-06:00")
 
 
+def test_the_drill_reads_every_stage_that_has_a_fallback_and_has_no_hour() -> None:
+    """Those of the newest hours."""
+    spec = SPECS[FALLBACK_DRILL]
+    assert spec.partitions_def is None
+    assert {dep.asset_key.to_user_string() for dep in spec.deps} == {
+        stage.name for stage in STAGES if len(stage.rungs) > 1
+    }
+
+
 def test_the_feeds_rejects_have_no_hour() -> None:
     """That is what is wrong with most of them."""
     assert SPECS[REJECTS].partitions_def is None
@@ -147,7 +165,7 @@ def test_every_asset_has_group_owner_kinds_and_description() -> None:
     for name, spec in SPECS.items():
         groups.setdefault(str(spec.group_name), set()).add(name)
         assert spec.owners, name
-        assert spec.kinds & {"parquet", "sqlite"}, name
+        assert spec.kinds & {"parquet", "sqlite", "gpu"}, name
         assert spec.description, name
     assert groups == GROUPS
 
@@ -196,11 +214,13 @@ def test_every_stage_table_has_a_structure_check_and_the_items_a_quality_check()
         **{(name, "structure"): True for name in structured},
         **{(stage.name, "no_bugs"): False for stage in STAGES},
         (ENRICHED, "quality"): False,
+        (ENRICHED, "latest_hour_is_there"): False,
+        (FALLBACK_DRILL, "fallbacks_work"): False,
     }
 
 
 def test_the_job_of_an_hour_has_every_partitioned_asset() -> None:
-    """The rejects have a job of their own."""
+    """The rejects and the drill have jobs of their own."""
     layer = defs.resolve_job_def("hour").asset_layer
     assert {key.to_user_string() for key in layer.selected_asset_keys} == set(DEPENDENCIES)
 
@@ -211,5 +231,7 @@ def test_each_job_has_a_schedule() -> None:
     assert {each.name: each.job_name for each in schedules} == {
         "hourly": "hour",
         "hourly_rejects": "rejects",
+        "hourly_freshness": "freshness",
+        "weekly_drill": "drill",
     }
     assert {each.default_status for each in schedules} == {dg.DefaultScheduleStatus.STOPPED}

@@ -380,7 +380,8 @@ def test_a_demos_own_data_root_is_made_anew(tmp_path: Path) -> None:
 def test_a_demos_data_root_with_somebodys_own_hours_is_refused(tmp_path: Path) -> None:
     """Whoever went on working there keeps it all; the message names an hour."""
     (tmp_path / demo.MARKER).write_text("a demo's")
-    for name in ("items/hour=2026-03-02-02", "items/hour=2026-03-02-04", "feed_rejects/hour=all"):
+    whole = ("feed_rejects/hour=all", "fallback_drill/hour=all")
+    for name in ("items/hour=2026-03-02-02", "items/hour=2026-03-02-04", *whole):
         (tmp_path / "tables" / name).mkdir(parents=True)
     before = sorted(tmp_path.rglob("*"))
     with pytest.raises(SettingsError, match=r"PIPELINE_DATA.*items/hour=2026-03-02-04"):

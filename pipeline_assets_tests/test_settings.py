@@ -1,6 +1,7 @@
 """Settings: from the environment over `pipeline.toml`, validated when they are built."""
 
 import os
+import pickle
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,12 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from pipeline_assets.core.healing import OBJECTIVES, Priority
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.sample.drawing import SAMPLE_LABELS
 from pipeline_assets.settings import ENV_PREFIX, Settings, load_settings
+
+DAY = timedelta(days=1)
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +67,17 @@ def test_nothing_has_to_be_set() -> None:
             {"image_labels": 5, "embeddings": 2.5},
         ),
         ("stage_daily_usd", " image_labels = 0 ,, ", {"image_labels": 0.0}),
+        ("objectives", "", dict(OBJECTIVES)),
+        (
+            "objectives",
+            "interactive=5s, batch=90m,background=2d",
+            {"interactive": timedelta(0, 5), "batch": timedelta(0, 5400), "background": 2 * DAY},
+        ),
+        ("objectives", "batch=1h", {**OBJECTIVES, Priority.BATCH: timedelta(hours=1)}),
+        ("drill_items", "1", 1),
+        ("drill_errors", "0", 0.0),
+        ("drill_agreement", "", {}),
+        ("drill_agreement", " a.b = 0.7 ,c.d=1", {"a.b": 0.7, "c.d": 1.0}),
     ],
 )
 def test_every_field_is_read_from_the_environment(
@@ -122,6 +137,23 @@ def test_a_time_with_an_offset_is_kept_in_utc() -> None:
         ("stage_daily_usd", "a=1=2", "a=1=2: an amount"),
         ("stage_daily_usd", "a=five", "a=five: an amount"),
         ("stage_daily_usd", "a=1,a=2", "'a=2': a has an amount already"),
+        ("drill_items", "0", "greater than or equal to 1"),
+        ("drill_errors", "1.1", "less than or equal to 1"),
+        ("drill_agreement", "a.b", "'a.b': STAGE.RUNG=SHARE pairs"),
+        ("drill_agreement", "a.b=1,a.b=0", "'a.b=0': a.b has a share already"),
+        ("drill_agreement", "a.b=1.1", "a.b=1.1: a share from 0 to 1"),
+        ("drill_agreement", "a.b=nan", "a.b=nan: a share from 0 to 1"),
+        ("drill_agreement", "a.b=most", "a.b=most: a share from 0 to 1"),
+        ("objectives", "batch", "'batch': CLASS=TIME pairs"),
+        ("objectives", "batch=1h,batch=2h", "'batch=2h': batch has a time already"),
+        ("objectives", "urgent=1s", "urgent: one of interactive, batch, background"),
+        ("objectives", "batch=10", "'10': a whole number and a unit"),
+        ("objectives", "batch=1.5h", "'1.5h': a whole number and a unit"),
+        ("objectives", "batch=-1h", "'-1h': a whole number and a unit"),
+        ("objectives", "batch=0s", "longer than 0 s"),
+        ("heal_per_tick", "0", "greater than or equal to 1"),
+        ("heal_in_flight", "0", "greater than or equal to 1"),
+        ("heal_tries", "0", "greater than or equal to 1"),
         ("data", "s3://bucket/data", "a folder"),
     ],
 )
@@ -196,6 +228,12 @@ def test_amounts_in_the_file_may_be_a_table(caps: str) -> None:
     assert load_settings().stage_daily_usd == {"a": 1.0, "b": 2.5}
 
 
+def test_settings_reach_worker_processes() -> None:
+    """Whole, the objectives too."""
+    settings = load_settings()
+    assert pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301 - ours
+
+
 def test_nothing_is_capped_until_it_is_asked_for() -> None:
     """No cap is not a cap of 0."""
     assert (load_settings().daily_usd, load_settings().stage_daily_usd) == (None, {})
@@ -205,6 +243,7 @@ def test_nothing_is_capped_until_it_is_asked_for() -> None:
     ("text", "message"),
     [
         ("stage_daily_usd = {a = -1}\n", "PIPELINE_STAGE_DAILY_USD=.*a=-1: an amount"),
+        ("objectives = {batch = 5}\n", "PIPELINE_OBJECTIVES=.*'5': a whole number"),
         ("stage_daily_usd = 5\n", "PIPELINE_STAGE_DAILY_USD='5'.*valid dictionary"),
         ("labels = 3\n", "PIPELINE_LABELS=.*valid tuple"),
         ('labels = ["chair", 3]\n', "PIPELINE_LABELS.*valid string"),

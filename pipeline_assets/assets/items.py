@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from pipeline_assets.adapters.tables import WHOLE
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.shown import (
     as_metadata,
@@ -18,9 +19,6 @@ from pipeline_assets.stages.items import (
     feed_rejects,
     materialize_items,
 )
-
-WHOLE = "all"
-"""The one partition of a table that has none: `hour=all`."""
 
 
 def items_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:

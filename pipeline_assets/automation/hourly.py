@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from pipeline_assets.checks.freshness import KEY as FRESHNESS
+from pipeline_assets.drill import FALLBACK_DRILL
 from pipeline_assets.stages.items import REJECTS
 
 if TYPE_CHECKING:
@@ -28,7 +30,9 @@ def hour_job() -> "AssetJob":
     """Every partitioned asset of one hour."""
     return dg.define_asset_job(
         "hour",
-        selection=dg.AssetSelection.all() - dg.AssetSelection.assets(REJECTS),
+        selection=dg.AssetSelection.all()
+        - dg.AssetSelection.assets(REJECTS, FALLBACK_DRILL)
+        - dg.AssetSelection.checks(FRESHNESS),
         executor_def=dg.in_process_executor,
         description="One hour, from the feed to search.",
     )
