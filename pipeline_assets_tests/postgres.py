@@ -13,8 +13,8 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,9 +62,26 @@ class Postgres:
         return url.render_as_string(hide_password=False)
 
 
+@dataclass
+class Stoppable:
+    """A server of a test's own, which may be stopped and started again in between."""
+
+    postgres: Postgres
+    _start: Callable[[], AbstractContextManager[None]]
+    _started: ExitStack = field(default_factory=ExitStack)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        self._started.enter_context(self._start())
+
+    def stop(self) -> None:
+        """End its connections, and then the server."""
+        self._started.close()
+
+
 @contextmanager
-def running(binaries: Path, settings: Mapping[str, str]) -> Iterator[Postgres]:
-    """A server that is stopped at the end, its folder removed."""
+def stoppable(binaries: Path, settings: Mapping[str, str]) -> Iterator[Stoppable]:
+    """A running server that is stopped at the end, its folder removed."""
     user = pwd.getpwnam(UNPRIVILEGED) if os.geteuid() == 0 else None
     # Not under pytest's folder: a socket's path is short, and that folder is closed to others.
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
@@ -75,10 +92,21 @@ def running(binaries: Path, settings: Mapping[str, str]) -> Iterator[Postgres]:
         if user is not None:
             as_user |= {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
         _initialise(binaries, folder, as_user)
-        with _started(binaries, folder, settings, as_user):
-            yield Postgres(folder)
+        server = Stoppable(Postgres(folder), lambda: _started(binaries, folder, settings, as_user))
+        try:
+            server.start()
+            yield server
+        finally:
+            server.stop()
     finally:
         shutil.rmtree(folder)
+
+
+@contextmanager
+def running(binaries: Path, settings: Mapping[str, str]) -> Iterator[Postgres]:
+    """A server that nobody stops before the end."""
+    with stoppable(binaries, settings) as server:
+        yield server.postgres
 
 
 def _initialise(binaries: Path, folder: Path, as_user: dict[str, Any]) -> None:
@@ -165,11 +193,22 @@ def _complete(folder: Path) -> bool:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server, one for each process of the test run."""
+    with running(_binaries(), FLEETING) as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Stoppable]:
+    """A PostgreSQL server that the test may stop."""
+    with stoppable(_binaries(), FLEETING) as server:
+        yield server
+
+
+def _binaries() -> Path:
     binaries = find_binaries()
     if binaries is None:
         pytest.skip(NO_BINARIES)
-    with running(binaries, FLEETING) as server:
-        yield server
+    return binaries
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

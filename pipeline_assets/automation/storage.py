@@ -8,15 +8,16 @@ import fcntl
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 # Dagster marks both as public and names them in its own dagster.yaml reference, but re-exports
 # neither, and accepts only their subclasses; the tests open a real instance with them.
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres.utils import retry_pg_connection_fn
 from sqlalchemy import NullPool, create_engine, make_url, text
 from sqlalchemy.exc import ArgumentError
 
@@ -92,9 +93,11 @@ def _database_locked(url: str) -> Iterator[None]:
     """Hold back other processes that would fill an empty database at the same time.
 
     Dagster tries again after a collision, but not after every kind: without this, one of eight
-    processes failed to start in one trial of three.
+    processes failed to start in one trial of three. A server that is being started again is waited
+    for, some ten seconds, as everywhere in Dagster.
     """
-    with create_engine(url, poolclass=NullPool).begin() as connection:
+    engine = create_engine(url, poolclass=NullPool)
+    with closing(retry_pg_connection_fn(engine.connect)) as connection, connection.begin():
         connection.execute(
             text("SELECT pg_advisory_xact_lock(:number)"), {"number": FIRST_START_LOCK}
         )
@@ -136,8 +139,10 @@ def _open_sqlite(folder: Path, inst_data: Any) -> Any:
     return description.rehydrate()
 
 
-class DataRootArtifacts(LocalArtifactStorage):
-    """Local artifacts, under the data root rather than in DAGSTER_HOME."""
+class _UnderDataRoot:
+    """Something of Dagster's that is a folder under the data root rather than in DAGSTER_HOME."""
+
+    folder: ClassVar[str]
 
     @classmethod
     def config_type(cls) -> dict[str, Any]:
@@ -145,28 +150,19 @@ class DataRootArtifacts(LocalArtifactStorage):
         return {}
 
     @classmethod
-    def from_config_value(
-        cls,
-        inst_data: Any,
-        config_value: Mapping[str, Any],  # noqa: ARG003 - Dagster's signature
-    ) -> "DataRootArtifacts":
-        """The storage for `{data}/dagster`."""
-        return cls(str(dagster_root(load_settings())), inst_data)
+    def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Any:  # noqa: ARG003 - Dagster's signature
+        """The one for `{data}/dagster`."""
+        make: Callable[..., Any] = cls  # which is one of Dagster's classes, too
+        return make(str(dagster_root(load_settings()) / cls.folder), inst_data=inst_data)
 
 
-class DataRootComputeLogs(LocalComputeLogManager):
-    """What steps print, under the data root rather than in DAGSTER_HOME."""
+class DataRootArtifacts(_UnderDataRoot, LocalArtifactStorage):
+    """Local artifacts."""
 
-    @classmethod
-    def config_type(cls) -> dict[str, Any]:
-        """Nothing to configure: the settings decide."""
-        return {}
+    folder = ""
 
-    @classmethod
-    def from_config_value(
-        cls,
-        inst_data: Any,
-        config_value: Mapping[str, Any],  # noqa: ARG003 - Dagster's signature
-    ) -> "DataRootComputeLogs":
-        """The logs under `{data}/dagster/storage`."""
-        return cls(str(dagster_root(load_settings()) / "storage"), inst_data=inst_data)
+
+class DataRootComputeLogs(_UnderDataRoot, LocalComputeLogManager):
+    """What steps print."""
+
+    folder = "storage"

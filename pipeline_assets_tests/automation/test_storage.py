@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import shutil
+import threading
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,20 +15,31 @@ import pytest
 from pipeline_assets.automation.storage import dagster_root, ensure_storage, storage_url
 from pipeline_assets.errors import SettingsError, StorageError
 from pipeline_assets.settings import Settings, load_settings
+from pipeline_assets_tests.postgres import Postgres, Stoppable
 
 DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
 STARTERS = 8
 PATIENCE_S = 50
 
 
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def home(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A DAGSTER_HOME with our dagster.yaml and nothing else; the data root is elsewhere."""
-    home = tmp_path / "home"
+    url = ""
+    if request.param == "postgresql":
+        server: Postgres = request.getfixturevalue("postgres")
+        url = server.schema_url()
+    return made_home(tmp_path, monkeypatch, url)
+
+
+def made_home(folder: Path, monkeypatch: pytest.MonkeyPatch, url: str) -> Path:
+    """A home whose storage is in the database of `url`."""
+    home = folder / "home"
     home.mkdir()
     shutil.copy(DAGSTER_YAML, home)
     monkeypatch.setenv("DAGSTER_HOME", str(home))
-    monkeypatch.setenv("PIPELINE_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("PIPELINE_DATA", str(folder / "data"))
+    monkeypatch.setenv("PIPELINE_DAGSTER_STORAGE_URL", url)
     return home
 
 
@@ -76,8 +88,12 @@ def open_instance(environment: dict[str, str], together: Barrier, answers: Any) 
 
 
 def test_eight_processes_may_open_an_empty_home_at_once(home: Path, tmp_path: Path) -> None:
-    """All of them work, and agree on the one schema version there is."""
-    environment = {"DAGSTER_HOME": str(home), "PIPELINE_DATA": str(tmp_path / "data")}
+    """All of them work, on an empty folder as on an empty database; there is one schema version."""
+    environment = {
+        "DAGSTER_HOME": str(home),
+        "PIPELINE_DATA": str(tmp_path / "data"),
+        "PIPELINE_DAGSTER_STORAGE_URL": os.environ["PIPELINE_DAGSTER_STORAGE_URL"],
+    }
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pipeline_assets.automation.storage"])
     together, answers = context.Barrier(STARTERS), context.Queue()
@@ -94,6 +110,39 @@ def test_eight_processes_may_open_an_empty_home_at_once(home: Path, tmp_path: Pa
     assert {version for answer in versions for version in answer} == {versions[0][0]}
     current, latest = versions[0][0]
     assert current == latest
+
+
+def test_schedules_and_cursors_are_kept(home: Path) -> None:
+    """The third storage, beside runs and events."""
+    assert home.exists()
+    with dg.DagsterInstance.get() as instance:
+        assert instance.schedule_storage is not None
+        assert list(instance.schedule_storage.all_instigator_state()) == []
+        instance.daemon_cursor_storage.set_cursor_values({"where": "here"})
+        assert instance.daemon_cursor_storage.get_cursor_values({"where"}) == {"where": "here"}
+
+
+def test_a_restart_of_the_database_is_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_postgres: Stoppable
+) -> None:
+    """An open instance goes on, and one that is opened while the server is away waits for it."""
+    made_home(tmp_path, monkeypatch, own_postgres.postgres.schema_url())
+    opened: list[int] = []
+
+    def open_now() -> None:
+        with dg.DagsterInstance.get() as instance:
+            opened.append(instance.get_runs_count())
+
+    with dg.DagsterInstance.get() as instance:
+        dg.materialize([talkative], instance=instance)
+        own_postgres.stop()
+        opening = threading.Thread(target=open_now)
+        opening.start()
+        own_postgres.start()
+        opening.join(PATIENCE_S)
+        dg.materialize([talkative], instance=instance)
+        assert instance.get_runs_count() == 2
+    assert opened == [1]
 
 
 def test_a_first_start_that_was_killed_is_made_anew(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""What deploy/ says: that it is so, and that its commands run."""
