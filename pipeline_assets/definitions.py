@@ -15,7 +15,7 @@ from pipeline_assets.assets.derived import (
 )
 from pipeline_assets.assets.drill import fallback_drill_asset, fallbacks_check
 from pipeline_assets.assets.items import feed_rejects_asset, items_asset
-from pipeline_assets.assets.partitions import hourly, one_run_each
+from pipeline_assets.assets.partitions import hourly
 from pipeline_assets.assets.stages import stage_asset
 from pipeline_assets.automation.alerts import alerts_sensor
 from pipeline_assets.automation.drill import drill_job, drill_schedule
@@ -65,7 +65,7 @@ def _definitions() -> dg.Definitions:
     hour, rejects, heal = hour_job(), rejects_job(), heal_job(settings)
     drill, freshness = drill_job(), freshness_job()
     return dg.Definitions(
-        assets=[one_run_each(asset) for asset in _assets(settings, hours)],
+        assets=list(_assets(settings, hours)),
         asset_checks=[*table_checks(settings, hours), freshness_check(), fallbacks_check()],
         jobs=[hour, rejects, heal, drill, freshness],
         sensors=[

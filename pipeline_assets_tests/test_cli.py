@@ -299,6 +299,36 @@ def test_plan_of_an_hour_that_has_no_items_yet_counts_the_feed(empty: Path) -> N
     assert "every row of the feed is new" in command("plan", "--hour", HOUR).out
 
 
+def test_plan_over_a_range_says_the_most_that_a_backfill_would_do(empty: Path) -> None:
+    """By hour and in all; for people with what was counted from the feed."""
+    assert not empty.exists()
+    told = parsed("plan", "--from", HOUR, "--to", NEXT_HOUR)
+    assert [each["new_items"] for each in told["hours"]] == [1, 0]
+    assert set(told["total"]["rows"]) == {stage.name for stage in STAGES}
+    assert told["total"]["cost_usd_at_most"] == 0
+    said = command("plan", "--from", HOUR, "--to", NEXT_HOUR).out
+    assert "2026-03-02-06 to 2026-03-02-07: 1 of 2 hours have something to do" in said
+    assert "2 of 2 hours were never materialized: their rows are counted from the feed" in said
+    assert "image_labels.accelerator_clip" in said
+
+
+def test_plan_over_good_hours_has_nothing_to_show(data: Path) -> None:
+    """A backfill over them calls no rung."""
+    assert data.exists()
+    said = command("plan", "--from", HOUR, "--to", HOUR)
+    assert said.code == 0
+    assert "0 of 1 hours have something to do" in said.out
+
+
+@pytest.mark.parametrize("arguments", [[], ["--from", HOUR], ["--hour", HOUR, "--to", HOUR]])
+def test_plan_wants_an_hour_or_both_ends_of_a_range(data: Path, arguments: list[str]) -> None:
+    """As `run` does."""
+    assert data.exists()
+    result = CliRunner().invoke(app, ["plan", *arguments])
+    assert result.exit_code == 2
+    assert "either --hour, or --from and --to" in " ".join(result.output.split())
+
+
 @pytest.mark.parametrize(
     ("by", "column"), [("hour", "hour"), ("stage", "stage"), ("rung", "rung"), ("label", "label")]
 )

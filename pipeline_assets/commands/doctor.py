@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from pipeline_assets.adapters.feed import feed_columns
 from pipeline_assets.adapters.files import write_durably
+from pipeline_assets.errors import without_secrets
 from pipeline_assets.resources import FALLBACK, PRIMARY, Resources, load_model
 from pipeline_assets.settings import unknown_variables
 
@@ -120,23 +121,34 @@ def _accelerator(resources: Resources) -> str:
     return f"{health.name}{memory}"
 
 
-def _dagster(_resources: Resources) -> str:
+def _dagster(resources: Resources) -> str:
+    from pipeline_assets.automation.storage import dagster_root, storage_url  # noqa: PLC0415
     from pipeline_assets.running import instance  # noqa: PLC0415 - loads Dagster
 
+    settings = resources.settings
+    where = without_secrets(storage_url(settings)) or dagster_root(settings)
     with instance() as dagster:
         runs = dagster.get_runs_count()
-        kept = "in memory only: no dagster.yaml here" if dagster.is_ephemeral else "kept"
+        kept = "in memory only: no dagster.yaml here" if dagster.is_ephemeral else f"in {where}"
     return f"{runs} runs, {kept}"
 
 
 LOOKS: tuple[tuple[str, Look, str], ...] = (
     ("settings", _settings, "see the README's table of settings"),
     ("storage", _storage, "set PIPELINE_DATA to a folder that this user may write to"),
-    ("state database", _state, "mend the database, or set PIPELINE_STATE_URL"),
+    (
+        "state database",
+        _state,
+        "start the database server, free space on its disk, or set PIPELINE_STATE_URL",
+    ),
     ("clock", _clock, "mend the state database first"),
     ("feed", _feed, "set PIPELINE_FEED to a CSV, JSONL or Parquet file with the columns it names"),
     ("primary model", _primary, "set PIPELINE_PRIMARY_MODEL"),
     ("fallback model", _fallback, "set PIPELINE_FALLBACK_MODEL"),
     ("accelerator", _accelerator, "set PIPELINE_ACCELERATOR"),
-    ("Dagster", _dagster, "look at dagster.yaml and DAGSTER_HOME"),
+    (
+        "Dagster",
+        _dagster,
+        "start the server of PIPELINE_DAGSTER_STORAGE_URL; look at dagster.yaml and DAGSTER_HOME",
+    ),
 )

@@ -14,7 +14,10 @@ from pipeline_assets.automation.launcher import WatchfulRunLauncher
 from pipeline_assets.definitions import defs
 
 DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
-PARTITIONED = [spec for spec in defs.resolve_all_asset_specs() if spec.partitions_def is not None]
+PARTITIONED = sorted(
+    (spec for spec in defs.resolve_all_asset_specs() if spec.partitions_def is not None),
+    key=lambda spec: spec.key.to_user_string(),
+)
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +78,7 @@ def test_nothing_is_sent_home(instance: dg.DagsterInstance) -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    sorted(PARTITIONED, key=lambda spec: spec.key),
+    PARTITIONED,
     ids=lambda spec: spec.key.to_user_string(),
 )
 def test_a_backfill_has_a_run_for_each_hour(spec: dg.AssetSpec) -> None:

@@ -1,5 +1,6 @@
 """`doctor`: what is wrong and how to mend it. It never raises."""
 
+import shutil
 from collections import namedtuple
 from dataclasses import replace
 from datetime import timedelta
@@ -12,8 +13,10 @@ from pipeline_assets.commands import doctor as doctor_module
 from pipeline_assets.commands.doctor import MAX_CLOCK_SKEW_S, Finding, doctor
 from pipeline_assets.resources import Resources
 from pipeline_assets_tests.conftest import Goods, Platform
+from pipeline_assets_tests.postgres import Postgres, Stoppable
 
 Usage = namedtuple("Usage", "total used free")
+DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
 
 
 @pytest.fixture(autouse=True)
@@ -96,3 +99,46 @@ def test_a_fault_on_request_is_told_from_a_real_one(well: Platform) -> None:
     finding = found(well.resources)["accelerator"]
     assert not finding.ok
     assert "accelerator heal" in (finding.mend or "")
+
+
+def test_both_databases_are_looked_at_on_a_server_too(
+    well: Platform, postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And each is named, without its password."""
+    url = postgres.schema_url().replace("postgres@", "postgres:hunter2@")
+    resources = with_dagster_on(url, well.resources, tmp_path, monkeypatch)
+    findings = found(resources)
+    assert findings["state database"].ok
+    assert findings["Dagster"].ok
+    for what in ("state database", "Dagster"):
+        assert "postgresql" in findings[what].found
+        assert "hunter2" not in findings[what].found
+
+
+def test_a_server_that_is_down_is_found_with_what_to_do(
+    well: Platform, own_postgres: Stoppable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For either of the two databases; the rest is looked at all the same."""
+    monkeypatch.setattr("pipeline_assets.adapters.state.RESTART_S", 0.0)
+    resources = with_dagster_on(
+        own_postgres.postgres.schema_url(), well.resources, tmp_path, monkeypatch
+    )
+    own_postgres.stop()
+    findings = found(resources)
+    for what in ("state database", "Dagster"):
+        assert not findings[what].ok
+        assert "start the" in (findings[what].mend or "")
+        assert "server" in (findings[what].mend or "")
+    assert findings["storage"].ok
+    assert len(findings) == len(doctor_module.LOOKS)
+
+
+def with_dagster_on(
+    url: str, resources: Resources, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Resources:
+    """The same with both databases at this URL, and a home that has our dagster.yaml."""
+    shutil.copy(DAGSTER_YAML, folder)
+    monkeypatch.setenv("PIPELINE_DATA", str(resources.data))
+    monkeypatch.setenv("PIPELINE_DAGSTER_STORAGE_URL", url)
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+    return changed(resources, state_url=url, dagster_storage_url=url)
