@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -79,9 +80,14 @@ def hour_name(hour: datetime) -> str:
     return f"{hour:%Y-%m-%d-%H}"
 
 
-_STATUSES = pa.array(list(Status))
-_ERROR_KINDS = pa.array(list(ErrorKind))
-_UNMADE = pa.array([Status.FAILED, Status.SKIPPED])
+@cache
+def _array(values: tuple[str, ...]) -> pa.Array:
+    """Names as an array, made once, and not on import: making any loads pandas where it is."""
+    return pa.array(values, pa.string())
+
+
+_STATUSES, _ERROR_KINDS = tuple(Status), tuple(ErrorKind)
+_UNMADE = (Status.FAILED, Status.SKIPPED)
 
 
 def broken_rules(table: pa.Table, required: Sequence[str] = ()) -> list[tuple[str, pa.Array]]:
@@ -95,12 +101,12 @@ def broken_rules(table: pa.Table, required: Sequence[str] = ()) -> list[tuple[st
     missing = {name: pc.is_null(table[name]) for name in explained}
     out_of_range = _outside_unit(table["quality"])
     rules = [
-        ("status is not one of the five", pc.invert(pc.is_in(status, _STATUSES))),
+        ("status is not one of the five", pc.invert(pc.is_in(status, _array(_STATUSES)))),
         (
             "error_kind is not in the taxonomy",
             pc.and_(
                 pc.invert(missing["error_kind"]),
-                pc.invert(pc.is_in(table["error_kind"], _ERROR_KINDS)),
+                pc.invert(pc.is_in(table["error_kind"], _array(_ERROR_KINDS))),
             ),
         ),
         ("rung is set exactly on ok rows", pc.equal(ok, missing["rung"])),
@@ -114,7 +120,7 @@ def broken_rules(table: pa.Table, required: Sequence[str] = ()) -> list[tuple[st
         (
             "failed and skipped rows say why",
             pc.and_(
-                pc.is_in(status, _UNMADE),
+                pc.is_in(status, _array(_UNMADE)),
                 pc.or_(missing["error_kind"], missing["error"]),
             ),
         ),
