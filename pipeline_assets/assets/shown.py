@@ -60,12 +60,13 @@ def quality_numbers(quality: pa.ChunkedArray, threshold: float) -> dict[str, flo
     if not len(known):
         return {}
     reached = pc.greater_equal(known, round(threshold, COMPARED_DIGITS))
-    return {
-        "quality_mean": pc.mean(known).as_py(),
-        "quality_p10": pc.quantile(known, q=0.1)[0].as_py(),
-        "quality_min": pc.min(known).as_py(),
-        "quality_at_threshold": pc.mean(reached.cast("float64")).as_py(),
+    numbers = {
+        "quality_mean": pc.mean(known),
+        "quality_p10": pc.quantile(known, q=0.1)[0],
+        "quality_min": pc.min(known),
+        "quality_at_threshold": pc.mean(reached.cast("float64")),
     }
+    return {name: round(number.as_py(), COMPARED_DIGITS) for name, number in numbers.items()}
 
 
 def report_metadata(report: Report) -> dict[str, Any]:
@@ -98,6 +99,8 @@ def preview(table: pa.Table) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, float):
+        value = round(value, COMPARED_DIGITS)  # the table has the rest
     text = f"{len(value)} values" if isinstance(value, list) else without_secrets(str(value))
     cut = text if len(text) <= PREVIEW_CHARS else f"{text[: PREVIEW_CHARS - 1]}…"
     # A preview shows strangers' text: nothing in it may end the cell or start markup.

@@ -29,5 +29,9 @@ def drill_job() -> "AssetJob":
 def drill_schedule(job: "AssetJob") -> dg.ScheduleDefinition:
     """Drill the fallbacks each week: one that is never tried is a broken one."""
     return dg.ScheduleDefinition(
-        name="weekly_drill", job=job, cron_schedule=SUNDAY_MORNING, execution_timezone="UTC"
+        name="weekly_drill",
+        job=job,
+        cron_schedule=SUNDAY_MORNING,
+        execution_timezone="UTC",
+        description="Measures on a sample how far each fallback agrees with the primary.",
     )

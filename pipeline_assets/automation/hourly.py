@@ -51,7 +51,10 @@ def rejects_job() -> "AssetJob":
 def hourly_schedule(job: "AssetJob") -> "AssetSchedule":
     """Run the job for the hour that has just closed."""
     return dg.build_schedule_from_partitioned_job(
-        job, name="hourly", minute_of_hour=MINUTE_AFTER_THE_HOUR
+        job,
+        name="hourly",
+        description="The hour that has just closed, from the feed to search.",
+        minute_of_hour=MINUTE_AFTER_THE_HOUR,
     )
 
 
@@ -62,4 +65,5 @@ def rejects_schedule(job: "AssetJob") -> dg.ScheduleDefinition:
         job=job,
         cron_schedule=f"{REJECTS_MINUTE} * * * *",
         execution_timezone="UTC",
+        description="Records which rows of the feed are in no hour.",
     )

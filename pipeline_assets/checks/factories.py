@@ -196,8 +196,9 @@ def _summary(failures: Sequence[FailedExpectation]) -> str:
 
 
 def _extent(failure: FailedExpectation) -> str:
-    if failure.unexpected is not None:
-        return f" ({failure.unexpected} rows)"
+    rows = failure.unexpected
+    if rows is not None:
+        return " (1 row breaks it)" if rows == 1 else f" ({rows} rows break it)"
     return f" (observed {failure.observed:.4f})" if failure.observed is not None else ""
 
 

@@ -86,4 +86,5 @@ def freshness_schedule(job: "AssetJob") -> dg.ScheduleDefinition:
         job=job,
         cron_schedule=f"{MINUTE} * * * *",
         execution_timezone="UTC",
+        description="Looks whether hours keep coming; an hour that is not built cannot say so.",
     )

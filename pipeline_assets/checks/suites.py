@@ -15,6 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline_assets.core.quality import COMPARED_DIGITS
 from pipeline_assets.errors import PipelineError
 
 SAMPLE_ROWS = 5
@@ -175,11 +176,11 @@ def _number(result: Any) -> float | None:
             return float(found["unexpected_count"])
         case Measure.SHARE:
             percent = found.get("unexpected_percent")
-            return None if percent is None else 1 - percent / 100
+            return None if percent is None else round(1 - percent / 100, COMPARED_DIGITS)
     value = found.get("observed_value")
     if isinstance(value, Mapping):  # quantiles come as two lists
         value = value["values"][0]
-    return float(value) if isinstance(value, int | float) else None
+    return round(float(value), COMPARED_DIGITS) if isinstance(value, int | float) else None
 
 
 def _failure(result: Any, key: Sequence[str]) -> FailedExpectation:

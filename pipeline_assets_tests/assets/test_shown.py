@@ -101,9 +101,9 @@ def test_quality_is_compared_after_rounding() -> None:
         "quality"
     ]
     numbers = quality_numbers(quality, 0.8)
-    assert numbers["quality_at_threshold"] == pytest.approx(2 / 3)
-    assert numbers["quality_min"] == pytest.approx(0.7999)
-    assert numbers["quality_mean"] == pytest.approx((1 + 0.8 + 0.7999) / 3)
+    assert numbers["quality_at_threshold"] == 0.6667
+    assert numbers["quality_min"] == 0.7999
+    assert numbers["quality_mean"] == 0.8666
 
 
 @pytest.mark.parametrize("rows", [(), (PENDING, PENDING)])

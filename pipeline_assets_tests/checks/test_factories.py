@@ -106,7 +106,7 @@ def test_structural_damage_is_an_error_and_stops_what_depends_on_it(
     assert materialized(result) == {"labels"}
     check = checks["structure"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.ERROR)
-    assert check.description == "not so: an ok row names its rung (1 rows)"
+    assert check.description == "not so: an ok row names its rung (1 row breaks it)"
     assert [record.data for record in failures(check)] == [
         {
             "partition": DAMAGED,
@@ -127,7 +127,7 @@ def test_low_quality_warns_and_stops_nothing(instance: dg.DagsterInstance) -> No
     assert materialized(result) == {"labels", "downstream"}
     check = checks["quality"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert "at least 50% of the rows reach 0.8 (4 rows)" in str(check.description)
+    assert "at least 50% of the rows reach 0.8 (4 rows break it)" in str(check.description)
     assert checks["structure"].passed
 
 

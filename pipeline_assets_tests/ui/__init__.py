@@ -1,0 +1,1 @@
+"""Dagster's UI over our assets, as a person sees it in a browser."""
