@@ -41,6 +41,9 @@ QUEUE = "dagster/priority"
 QUEUED_AS = {Priority.INTERACTIVE: "0", Priority.BATCH: "-1", Priority.BACKGROUND: "-2"}
 """An hour's own run has 0: healing is LOW, but where somebody waits for it."""
 
+WILL_RETRY, RETRIED_AS = "dagster/will_retry", "dagster/auto_retry_run_id"
+"""What Dagster marks a run with that it will start again, and has; the new one keeps our tags."""
+
 LAUNCHED_WITHIN_S = 600.0
 """A request without a run by then gets none: the daemon died between asking and launching."""
 NAMED = 3
@@ -171,11 +174,17 @@ def _learn(asker: Asker, resources: "Resources", instance: dg.DagsterInstance, n
         tags = {REQUEST: _run_key(asker, request, born)}
         runs = instance.get_runs(dg.RunsFilter(tags=tags))
         lost = not runs and now >= request.asked_at + LAUNCHED_WITHIN_S
-        if lost or (runs and all(run.is_finished for run in runs)):
+        if lost or (runs and all(_at_end(run) for run in runs)):
             rows = resources.hours.improvable(asker.cause, request.hour)
             given = _given(asker, resources, request.hour, [run.run_id for run in runs])
             ended.append(settle(request, rows, given, now))
     resources.heal_requests.keep(asker.name, ended)
+
+
+def _at_end(run: dg.DagsterRun) -> bool:
+    """Whether nothing more comes of a run; one whose process died is about to be started again."""
+    about_to_be = run.tags.get(WILL_RETRY) == "true" and RETRIED_AS not in run.tags
+    return run.is_finished and not about_to_be
 
 
 def _given(asker: Asker, resources: "Resources", hour: str, run_ids: Sequence[str]) -> int:

@@ -18,8 +18,8 @@ from dagster._core.storage.local_compute_log_manager import LocalComputeLogManag
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import retry_pg_connection_fn
-from sqlalchemy import NullPool, create_engine, make_url, text
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy import NullPool, QueuePool, create_engine, event, make_url, text
+from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from pipeline_assets.errors import SettingsError, StorageError
 from pipeline_assets.settings import ENV_PREFIX, Settings, load_settings
@@ -104,6 +104,20 @@ def _database_locked(url: str) -> Iterator[None]:
         yield
 
 
+def _tried_before_use(connection: Any, _record: Any, _given_out: Any) -> None:
+    """Have the pool replace a connection that the server has dropped.
+
+    The webserver keeps some open, and makes their pools where no argument of ours reaches: without
+    this, the first pages after a restart of the server are errors.
+    """
+    try:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("SELECT 1")
+        connection.rollback()  # psycopg2 has begun a transaction
+    except connection.Error as error:
+        raise DisconnectionError(str(error)) from error
+
+
 class EnvironmentStorage(DagsterPostgresStorage):
     """Dagster's runs, events and schedules, in the database that the settings name.
 
@@ -121,6 +135,7 @@ class EnvironmentStorage(DagsterPostgresStorage):
         """A `DagsterPostgresStorage` or a `DagsterSqliteStorage`."""
         settings = load_settings()
         if url := storage_url(settings):
+            event.listen(QueuePool, "checkout", _tried_before_use)
             with _database_locked(url):
                 return DagsterPostgresStorage(url, inst_data=inst_data)
         folder = ensure_storage(

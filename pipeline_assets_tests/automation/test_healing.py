@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import pyarrow as pa
@@ -288,6 +289,25 @@ def test_a_request_that_was_never_launched_ends_in_vain(
     assert "1 pause after a request in vain" in said(tick(instance))
     now.ahead_s += 60
     assert keys(tick(instance)) == [f"heal/{HOUR}/0/2"]
+
+
+def test_a_run_that_died_is_in_flight_until_the_one_in_its_place_has_ended(
+    line: Line, instance: dg.DagsterInstance
+) -> None:
+    """Dagster starts it again by itself; the hour is not asked for twice."""
+    line(HOUR)
+    [request] = tick(instance).run_requests or ()
+
+    def ended(run_id: str, **marks: str) -> dg.DagsterRun:
+        tags = {**request.tags, **{f"dagster/{name}": value for name, value in marks.items()}}
+        status = dg.DagsterRunStatus.FAILURE
+        return instance.add_run(dg.DagsterRun("heal", run_id, status=status, tags=tags))
+
+    died = ended(str(uuid4()), will_retry="true")
+    assert "1 in flight" in said(tick(instance))
+    again = ended(str(uuid4()), will_retry="false")
+    instance.add_run_tags(died.run_id, {"dagster/auto_retry_run_id": again.run_id})
+    assert "1 pause after a request in vain" in said(tick(instance))
 
 
 def test_a_run_key_is_not_used_again_by_a_new_database(

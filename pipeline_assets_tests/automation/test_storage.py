@@ -145,6 +145,30 @@ def test_a_restart_of_the_database_is_survived(
     assert opened == [1]
 
 
+def test_a_restart_of_the_database_costs_the_webserver_no_page(
+    own_postgres: Stoppable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps connections open, where others open one for each query."""
+    made_home(tmp_path, monkeypatch, own_postgres.postgres.schema_url())
+    with dg.DagsterInstance.get() as instance:
+        instance.optimize_for_webserver(
+            statement_timeout=15_000, pool_recycle=3600, max_overflow=20
+        )
+        assert look_at_all(instance) == (0, [], [])
+        own_postgres.stop()
+        own_postgres.start()
+        assert look_at_all(instance) == (0, [], [])
+
+
+def look_at_all(instance: dg.DagsterInstance) -> tuple[int, list[Any], list[Any]]:
+    """Something of each of the three storages: no runs, no schedules and sensors, no assets."""
+    return (
+        instance.get_runs_count(),
+        list(instance.all_instigator_state()),
+        list(instance.all_asset_keys()),
+    )
+
+
 def test_a_first_start_that_was_killed_is_made_anew(tmp_path: Path) -> None:
     """What it left half-done is never opened."""
 
