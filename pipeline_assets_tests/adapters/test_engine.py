@@ -165,9 +165,7 @@ def test_an_interrupted_run_leaves_pending_rows_that_the_next_run_finishes(ten: 
     """What is finished is published, and the report says that there is more to do."""
     toy = Toy()
     order = Order(toy.stage, HOUR, "run")
-    report = materialize(
-        order, ten.resources, Surroundings(stopped=lambda: len(toy.calls) == 2)
-    )
+    report = materialize(order, ten.resources, Surroundings(stopped=lambda: len(toy.calls) == 2))
     assert (report.interrupted, report.published) == (True, True)
     assert statuses(ten) == ["ok"] * 8 + ["pending"] * 2
     assert ten.rows("toy")["i09"]["quality"] is None

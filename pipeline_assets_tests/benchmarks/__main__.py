@@ -11,6 +11,7 @@ from pipeline_assets_tests.benchmarks import (
     clip_rungs,
     definitions_import,
     demo_run,
+    night,
     sensors,
 )
 from pipeline_assets_tests.benchmarks.measure import Measure, show, write_json
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 DEMO_ITEMS = 2000
+NIGHT_ITEMS = 500
 
 
 def main() -> None:
@@ -30,6 +32,7 @@ def main() -> None:
         "bookkeeping": bookkeeping.measures,
         "breakers": breakers.measures,
         "sensors": sensors.measures,
+        "night": lambda: night.measures(arguments.night_items),
         "clip": clip_rungs.measures,
     }
     found: list[Measure] = []
@@ -47,8 +50,11 @@ def _arguments() -> argparse.Namespace:
         prog="python -m pipeline_assets_tests.benchmarks", description=__doc__
     )
     parser.add_argument("--items", type=int, default=DEMO_ITEMS, help="items an hour in the demo")
+    parser.add_argument(
+        "--night-items", type=int, default=NIGHT_ITEMS, help="items an hour in the night"
+    )
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there")
-    names = ["import", "demo", "bookkeeping", "breakers", "sensors", "clip"]
+    names = ["import", "demo", "bookkeeping", "breakers", "sensors", "night", "clip"]
     parser.add_argument(
         "--only", nargs="+", choices=names, default=names, help="just some of the measures"
     )

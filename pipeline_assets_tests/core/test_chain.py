@@ -463,7 +463,8 @@ def test_kept_results_are_used_while_the_breaker_is_open() -> None:
 
 
 @pytest.mark.parametrize(
-    "kept", [[], [Made(("kept",))] * 2, None, ["kept"] * 3, [Made(None)] * 3]  # type: ignore[arg-type]
+    "kept",
+    [[], [Made(("kept",))] * 2, None, ["kept"] * 3, [Made(None)] * 3],  # type: ignore[arg-type]
 )
 def test_a_recall_that_fails_means_that_every_row_is_worked_on(kept: Any) -> None:
     """A broken cache is no reason to lose a row, nor to mix up two."""
