@@ -35,7 +35,7 @@ test: $(READY)  ## lint, types and tests, as CI runs them
 	$(BIN)/mypy
 	$(BIN)/pytest --numprocesses 2 --dist loadscope --cov --cov-report term
 
-test-long: $(READY)  ## the tests, with 1,000 examples of each property
+test-long: $(READY)  ## the tests, with 1,000 examples of each property and an outage that the daemon heals
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest --numprocesses 2 --dist loadscope
 
 bench: $(READY)  ## the figures of the README, measured here
