@@ -12,8 +12,11 @@ from pipeline_assets.definitions import defs
 from pipeline_assets.sample.catalogue import catalogue
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR_START, SEED, FickleShop
+from pipeline_assets_tests.e2e import LONG
 from pipeline_assets_tests.e2e.graphql import Dagster
 from pipeline_assets_tests.e2e.processes import Installation, wait_for
+
+pytestmark = LONG
 
 STARTS = [HOUR_START + timedelta(hours=n) for n in range(3)]
 HOURS = [hour_name(start) for start in STARTS]

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,21 +10,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.definitions import defs
 from pipeline_assets.sample.catalogue import catalogue
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR_START, SEED, FickleShop
+from pipeline_assets_tests.e2e import LONG
 from pipeline_assets_tests.e2e.graphql import LOCATION, PARTITION_TAG, REPOSITORY, Dagster
 from pipeline_assets_tests.e2e.processes import BIN, Installation, Service, wait_for
 from pipeline_assets_tests.postgres import Stoppable
 
-# The daemon probes at its real pace: both tests together take five minutes, mostly of waiting.
-pytestmark = pytest.mark.skipif(
-    os.environ.get("HYPOTHESIS_PROFILE") != "long", reason="five minutes: `make test-long` runs it"
-)
+pytestmark = LONG
 
 ITEMS = 8
 HEALTHY, *OUTAGE = HOURS = [hour_name(HOUR_START + timedelta(hours=n)) for n in range(3)]
