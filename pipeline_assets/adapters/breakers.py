@@ -304,8 +304,13 @@ def _loaded(stored: Any) -> BreakerState:
         **{
             **stored,
             "mode": Mode(stored["mode"]),
-            "calls": tuple(Call(*call) for call in stored["calls"]),
-            "probes": tuple(Probe(*probe) for probe in stored["probes"]),
+            "calls": tuple(Call(*_values(call)) for call in stored["calls"]),
+            "probes": tuple(Probe(*_values(probe)) for probe in stored["probes"]),
             "results": tuple(stored["results"]),
         }
     )
+
+
+def _values(stored: Any) -> Any:
+    """A call's or probe's values in order; databases of before the lists hold them by name."""
+    return stored.values() if isinstance(stored, dict) else stored

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 
 from pipeline_assets.adapters.breakers import BreakerGate, BreakerPermit, BreakerStore
-from pipeline_assets.adapters.state import State
-from pipeline_assets.core.breaker import BreakerRule, Mode
+from pipeline_assets.adapters.state import State, breakers
+from pipeline_assets.core.breaker import BreakerRule, Call, Mode, Probe
 from pipeline_assets.errors import CircuitOpen, Overloaded, RateLimited
 from pipeline_assets_tests.adapters import breaker_process
 from pipeline_assets_tests.adapters.breaker_process import NAME, TWENTY
@@ -479,3 +480,21 @@ def test_forcing_a_rung_open_holds_for_each_of_its_hosts(store: BreakerStore) ->
     assert isinstance(gate.permit(RUNG, "shop.example"), CircuitOpen)
     store.reset(RUNG)
     assert isinstance(gate.permit(RUNG, "shop.example"), BreakerPermit)
+
+
+def test_a_breaker_of_an_earlier_version_is_read(state: State, store: BreakerStore) -> None:
+    """Its calls and probes are stored by name, and nothing said why it stood where it did."""
+    stored = {
+        "mode": "closed",
+        "generation": 3,
+        "retry_at": 0.0,
+        "reopenings": 0,
+        "results": [],
+        "calls": [{"at": 1.0, "failed": True, "slow": False}],
+        "probes": [{"number": 2, "lease_until": 9.0}],
+    }
+    with state.transaction() as connection:
+        connection.execute(sa.insert(breakers).values(name=NAME, state=stored, updated_at=1.0))
+    loaded = store.load(NAME)
+    assert loaded.calls == (Call(1.0, failed=True, slow=False),)
+    assert loaded.probes == (Probe(2, 9.0),)
