@@ -250,8 +250,9 @@ def _figures(night: Night, resources: Resources, shop: Shop) -> Iterator[Measure
         bar=None,
     )
     yield none("good rows redone", sum(redone(hour, end) for hour in night.hours))
-    again = sum(count > 1 for count in shop.all_requests().values())
-    yield none("addresses asked for twice", again)
+    named = named_by_hours(resources)
+    again = sum(count > named[f"{shop.url}{path}"] for path, count in shop.all_requests().items())
+    yield none("addresses that an hour asked for twice", again)
 
 
 PRIMARIES = {
@@ -280,6 +281,15 @@ def given_to_primary(resources: Resources) -> Given:
                 made[call["stage"]] += call["made"]
                 failed.update(dict(call["errors"]))
     return Given(rows, made, failed)
+
+
+def named_by_hours(resources: Resources) -> Counter[str]:
+    """In how many hours an address is named: items of several hours may share a picture."""
+    named = Counter[str]()
+    for start in HOURS:
+        items = resources.tables.read("items", hour_name(start), ["document_url", "image_url"])
+        named.update({url for column in items.columns for url in column.to_pylist() if url})
+    return named
 
 
 def stuck(resources: Resources, hour: str) -> int:

@@ -49,6 +49,20 @@ query($run: ID!) { logsForRun(runId: $run) {
   ... on PythonError { message }
 } }
 """
+_SENSOR = """
+query($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) {
+  __typename
+  ... on Sensor { id sensorState { ticks(limit: 1) { skipReason } } }
+  ... on PythonError { message }
+} }
+"""
+_STOP_SENSOR = """
+mutation($id: String!) { stopSensor(id: $id) {
+  __typename
+  ... on StopSensorMutationResult { instigationState { status } }
+  ... on PythonError { message }
+} }
+"""
 _LOCATIONS = """
 query { workspaceOrError {
   __typename
@@ -161,6 +175,25 @@ class Dagster:
         """The process that works on a run, once it has said so."""
         said = (PID.search(message) for message in self.messages(run))
         return next((int(found[1]) for found in said if found), None)
+
+    def stop_sensor(self, name: str) -> None:
+        """Switch a sensor off."""
+        stopped = self._asked(_STOP_SENSOR, "StopSensorMutationResult", id=self._sensor(name)["id"])
+        if stopped["instigationState"]["status"] != "STOPPED":
+            raise Refused(f"{name}: {stopped}")
+
+    def said_by(self, sensor: str) -> str:
+        """Why the latest tick of a sensor asked for nothing; empty where it asked."""
+        ticks = self._sensor(sensor)["sensorState"]["ticks"]
+        return (ticks[0]["skipReason"] or "") if ticks else ""
+
+    def _sensor(self, name: str) -> dict[str, Any]:
+        selector = {
+            "repositoryLocationName": LOCATION,
+            "repositoryName": REPOSITORY,
+            "sensorName": name,
+        }
+        return self._asked(_SENSOR, "Sensor", sensor=selector)
 
     def _asked(self, query: str, wanted: str, **variables: Any) -> dict[str, Any]:
         [answer] = self.ask(query, **variables).values()

@@ -16,7 +16,7 @@ from pipeline_assets.sample.catalogue import catalogue
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR_START, SEED, FickleShop
 from pipeline_assets_tests.e2e import LONG
-from pipeline_assets_tests.e2e.graphql import LOCATION, PARTITION_TAG, REPOSITORY, Dagster
+from pipeline_assets_tests.e2e.graphql import PARTITION_TAG, Dagster
 from pipeline_assets_tests.e2e.processes import BIN, Installation, Service, wait_for
 from pipeline_assets_tests.postgres import Stoppable
 
@@ -43,21 +43,6 @@ SOONER = {
     }
 }
 """The queue is looked at every five seconds, for each of the runs that wait for one another."""
-
-_SENSOR = """
-query($sensor: SensorSelector!) { sensorOrError(sensorSelector: $sensor) {
-  __typename
-  ... on Sensor { id sensorState { ticks(limit: 1) { skipReason } } }
-  ... on PythonError { message }
-} }
-"""
-_STOP = """
-mutation($id: String!) { stopSensor(id: $id) {
-  __typename
-  ... on StopSensorMutationResult { instigationState { status } }
-  ... on PythonError { message }
-} }
-"""
 
 
 @dataclass(frozen=True)
@@ -92,27 +77,6 @@ class Scene:
         said: dict[str, Any] = json.loads(done.stdout)
         return said
 
-    def sensor(self, name: str) -> dict[str, Any]:
-        """A sensor with its latest tick."""
-        selector = {
-            "repositoryLocationName": LOCATION,
-            "repositoryName": REPOSITORY,
-            "sensorName": name,
-        }
-        found: dict[str, Any] = self.dagster.ask(_SENSOR, sensor=selector)["sensorOrError"]
-        assert found["__typename"] == "Sensor", found
-        return found
-
-    def stop(self, name: str) -> None:
-        """Switch a sensor off."""
-        stopped = self.dagster.ask(_STOP, id=self.sensor(name)["id"])["stopSensor"]
-        assert stopped["instigationState"]["status"] == "STOPPED", stopped
-
-    def said_by(self, name: str) -> str:
-        """Why the latest tick of a sensor asked for nothing; empty where it asked."""
-        ticks = self.sensor(name)["sensorState"]["ticks"]
-        return (ticks[0]["skipReason"] or "") if ticks else ""
-
     def degraded(self, hour: str) -> set[str]:
         """The items of an hour whose label or embedding is not the primary's."""
         return {
@@ -143,7 +107,9 @@ class Scene:
         """A healthy hour, then the accelerator breaks, and the others are backfilled."""
         self.services["webserver"] = self.installation.start_webserver()
         wait_for(self.dagster.location_loaded, "the code location")
-        self.stop(FEED)  # it would ask for all three hours as soon as it sees the feed
+        self.dagster.stop_sensor(
+            FEED
+        )  # it would ask for all three hours as soon as it sees the feed
         self.command("run", "--hour", HEALTHY)
         assert self.degraded(HEALTHY) == set()
         self.command("accelerator", "fail", "oom")
@@ -157,7 +123,7 @@ class Scene:
             patience_s=PATIENCE_S,
         )
         assert all(len(self.degraded(hour)) >= ITEMS / 2 for hour in OUTAGE)
-        daemon.until(lambda: "unhealthy" in self.said_by(PROBES), "a bad probe")
+        daemon.until(lambda: "unhealthy" in self.dagster.said_by(PROBES), "a bad probe")
 
     def expect_healed(self) -> None:
         """The accelerator is mended by hand, and all the rest comes by itself."""
@@ -169,7 +135,9 @@ class Scene:
         assert [self.degraded(hour) for hour in HOURS] == [set(), set(), set()]
         assert self.files(HEALTHY) == before
         assert self.command("accelerator", "status")["epoch"] == 1
-        wait_for(lambda: self.said_by(HEAL) == "nothing improvable", "a tick with nothing to do")
+        wait_for(
+            lambda: self.dagster.said_by(HEAL) == "nothing improvable", "a tick with nothing to do"
+        )
         assert self.healed() == done
         runs = {hour: len(statuses) for hour, statuses in self.statuses().items()}
         assert runs == {HEALTHY: 1} | dict.fromkeys(OUTAGE, 2)

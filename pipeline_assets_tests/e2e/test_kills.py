@@ -70,6 +70,7 @@ class Scene:
     def launched(self) -> str:
         """A run of the hour that hangs with some of its rows durable."""
         wait_for(self.dagster.location_loaded, "the code location")
+        self.dagster.stop_sensor("feed_changed")  # it would ask for the hour as well
         run = self.dagster.launch("hour", HOUR)
         self.services["daemon"].until(
             lambda: len(self.durable()) >= MICRO_BATCH, "the first durable micro-batch"
