@@ -27,7 +27,9 @@ REPOSITORY = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 HOST = "127.0.0.1"
 
-PATIENCE_S = 90.0
+PATIENCE_S = 240.0
+"""Dagster's daemons look every half a minute, and on two cores each run takes another one."""
+
 STOP_S = 20.0
 LOOK_EVERY_S = 0.1
 SHOWN_OF_LOG = 3000

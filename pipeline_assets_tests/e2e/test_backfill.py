@@ -12,11 +12,8 @@ from pipeline_assets.definitions import defs
 from pipeline_assets.sample.catalogue import catalogue
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR_START, SEED, FickleShop
-from pipeline_assets_tests.e2e import LONG
 from pipeline_assets_tests.e2e.graphql import Dagster
 from pipeline_assets_tests.e2e.processes import Installation, wait_for
-
-pytestmark = LONG
 
 STARTS = [HOUR_START + timedelta(hours=n) for n in range(3)]
 HOURS = [hour_name(start) for start in STARTS]
@@ -26,8 +23,6 @@ HOUR_ASSETS = [
     for spec in defs.resolve_all_asset_specs()
     if spec.partitions_def is not None
 ]
-PATIENCE_S = 180.0
-"""A backfill waits half a minute for its first run, and the runs share the pool one by one."""
 
 
 @pytest.fixture
@@ -56,7 +51,7 @@ def test_an_hour_that_fails_stops_no_other_and_good_hours_are_not_redone(
     wait_for(dagster.location_loaded, "the code location")
 
     def statuses(backfill: str) -> dict[str, str]:
-        daemon.until(lambda: dagster.backfill_ended(backfill), "its end", patience_s=PATIENCE_S)
+        daemon.until(lambda: dagster.backfill_ended(backfill), "its end")
         runs = dagster.runs(dagster__backfill=backfill)
         assert len(runs) == len(HOURS)
         return {run.tags["dagster/partition"]: run.status for run in runs}

@@ -15,12 +15,9 @@ from pipeline_assets.definitions import defs
 from pipeline_assets.sample.catalogue import catalogue
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR_START, SEED, FickleShop
-from pipeline_assets_tests.e2e import LONG
 from pipeline_assets_tests.e2e.graphql import PARTITION_TAG, Dagster
 from pipeline_assets_tests.e2e.processes import BIN, Installation, Service, wait_for
 from pipeline_assets_tests.postgres import Stoppable
-
-pytestmark = LONG
 
 ITEMS = 8
 HEALTHY, *OUTAGE = HOURS = [hour_name(HOUR_START + timedelta(hours=n)) for n in range(3)]
@@ -32,8 +29,6 @@ HOUR_ASSETS = [
 HEAL, FEED, PROBES = "heal_low_quality_partitions", "feed_changed", "accelerator_health"
 PRIMARY = "accelerator_clip"
 COMMAND_S = 240
-PATIENCE_S = 180.0
-"""Three good probes are a minute and a half, after which two runs share the pool one by one."""
 
 SOONER = {
     "run_coordinator": {
@@ -117,11 +112,7 @@ class Scene:
         # Not before: a daemon looks for backfills when it starts, and then twice a minute.
         self.services["daemon"] = daemon = self.installation.start_daemon()
         done = {hour: ["SUCCESS"] for hour in OUTAGE}
-        daemon.until(
-            lambda: self.statuses(dagster__backfill=backfill) == done,
-            "the backfill",
-            patience_s=PATIENCE_S,
-        )
+        daemon.until(lambda: self.statuses(dagster__backfill=backfill) == done, "the backfill")
         assert all(len(self.degraded(hour)) >= ITEMS / 2 for hour in OUTAGE)
         daemon.until(lambda: "unhealthy" in self.dagster.said_by(PROBES), "a bad probe")
 
@@ -131,7 +122,7 @@ class Scene:
         assert self.healed() == {}
         self.command("accelerator", "heal")
         done = {hour: ["SUCCESS"] for hour in OUTAGE}
-        wait_for(lambda: self.healed() == done, "both hours asked for", patience_s=PATIENCE_S)
+        wait_for(lambda: self.healed() == done, "both hours asked for")
         assert [self.degraded(hour) for hour in HOURS] == [set(), set(), set()]
         assert self.files(HEALTHY) == before
         assert self.command("accelerator", "status")["epoch"] == 1

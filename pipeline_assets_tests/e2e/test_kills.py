@@ -17,11 +17,8 @@ from pipeline_assets.sample.shop import Shop
 from pipeline_assets.stages import fetch
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, SEED, Goods
-from pipeline_assets_tests.e2e import LONG
 from pipeline_assets_tests.e2e.graphql import PARTITION_TAG, Dagster, Run
 from pipeline_assets_tests.e2e.processes import Installation, Service, wait_for
-
-pytestmark = LONG
 
 ITEMS = 150
 MICRO_BATCH = fetch.STAGE.micro_batch
