@@ -6,23 +6,24 @@ reading one member is one seek. `tar tf` lists a pack, `tar xf` unpacks it.
 
 import hashlib
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import IO, Final, Self
 from uuid import uuid4
 
-from pipeline_assets.adapters.files import (
-    replace_durably,
-    storage_errors,
-    sync_folder,
-    temporary,
-)
+from pipeline_assets.adapters.bodies import Body, chunks_of, sha256_of
+from pipeline_assets.adapters.files import storage_errors, temporary
+from pipeline_assets.adapters.storage import Storage, Stored, storage_at
+from pipeline_assets.adapters.validators import NO_VALIDATORS, Validators
 from pipeline_assets.errors import InvalidInput, RowError, Unavailable
 
 _BLOCK: Final = tarfile.BLOCKSIZE
+_WRITE_BYTES: Final = 1 << 20
+"""Written so much at a time, a picture of 50 KB costs half the CPU that it costs alone."""
 _END_OF_TAR: Final = bytes(2 * _BLOCK)
 _MEMBER_MODE: Final = 0o444
 
@@ -42,24 +43,25 @@ class BlobRef:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """An earlier answer to a URL: where its bytes are, and from when."""
+    """An earlier answer to a URL: where its bytes are, from when, and how to ask for newer ones."""
 
     blob: BlobRef
     content_type: str | None
     fetched_at: datetime
+    validators: Validators = NO_VALIDATORS
 
 
 class Blobs:
     """The packs below one folder, `{data}/blobs`; `now` dates the folders of new packs."""
 
     def __init__(
-        self, root: Path, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+        self, root: Path | Storage, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
     ) -> None:
-        self._root, self._now = root, now
+        self._storage, self._now = storage_at(root), now
 
     def pack(self) -> "PackWriter":
         """Begin a pack; its name is settled, and unique across processes and hosts."""
-        return PackWriter(self._root, f"{self._now():%Y/%m/%d/%H%M%S}-{uuid4().hex}.tar")
+        return PackWriter(self._storage, f"{self._now():%Y/%m/%d/%H%M%S}-{uuid4().hex}.tar")
 
     def read(self, ref: BlobRef) -> bytes:
         """The bytes of `ref`, checked against its sha256.
@@ -71,7 +73,8 @@ class Blobs:
             data = self._bytes_at(ref)
         except FileNotFoundError:
             raise Unavailable(
-                f"the pack {ref.pack} is missing below {self._root}: restore it, or fetch again"
+                f"the pack {ref.pack} is missing below {self._storage.url('')}: restore it, or "
+                "fetch again"
             ) from None
         except OSError as error:
             raise Unavailable(
@@ -81,15 +84,34 @@ class Blobs:
             raise _damaged(ref, f"the {ref.size} bytes at {ref.offset} are not {ref.sha256}")
         return data
 
+    def holds(self, ref: BlobRef) -> bool:
+        """Whether the bytes of `ref` can be read, and are the ones."""
+        try:
+            self.read(ref)
+        except RowError:
+            return False
+        return True
+
+    def packs(self) -> dict[str, Stored]:
+        """Every pack there is."""
+        return self._storage.listed("", "*/*/*/*.tar")
+
+    def remove(self, packs: Iterable[str]) -> None:
+        """Remove packs, which nothing may refer to any more."""
+        self._storage.remove(packs)
+
     def _bytes_at(self, ref: BlobRef) -> bytes:
         path = PurePosixPath(ref.pack)
         if path.is_absolute() or ".." in path.parts or "\0" in ref.pack:
             raise _damaged(ref, "a pack lies below the folder of packs")
         if min(ref.offset, ref.size) < 0:
             raise _damaged(ref, f"offset {ref.offset} and size {ref.size} are not a place in it")
-        with (self._root / path).open("rb") as file:
-            file.seek(ref.offset)
-            return file.read(ref.size)
+        return self._storage.part(str(path), ref.offset, ref.size)
+
+
+def pack_bytes(sizes: Iterable[int]) -> int:
+    """The size of a pack whose members have these sizes, and that has no others."""
+    return sum(_BLOCK + size + -size % _BLOCK for size in sizes) + len(_END_OF_TAR)
 
 
 def _damaged(ref: BlobRef, why: str) -> RowError:
@@ -103,25 +125,27 @@ class PackWriter:
     leaves no file. A `StorageError` discards the pack, and with it every reference it gave.
     """
 
-    def __init__(self, root: Path, name: str) -> None:
+    def __init__(self, storage: Storage, name: str) -> None:
         self.name = name
-        self._root, self._path = root, root / name
+        self._storage, self._path = storage, storage.place(name)
         self._temp = temporary(self._path)
         self._file: IO[bytes] | None = None
         self._offset = 0
         self._refs: dict[str, BlobRef] = {}
         self._ended = False
 
-    def add(self, data: bytes) -> BlobRef:
-        """Write `data` behind what is there, or find it there; good for readers after `seal`.
+    def add(self, body: Body, sha256: str | None = None) -> BlobRef:
+        """Write `body` behind what is there, or find it there; good for readers after `seal`.
 
-        Raises `StorageError` where the disk refuses, `RuntimeError` after `seal` or `discard`.
+        `sha256` is its hash, where that is known. Raises `StorageError` where the disk refuses,
+        `RuntimeError` after `seal` or `discard`.
         """
         self._check_open()
-        digest = hashlib.sha256(data).hexdigest()
+        digest = sha256_of(body) if sha256 is None else sha256
         if digest not in self._refs:
-            ref = BlobRef(self.name, self._offset + _BLOCK, len(data), digest)
-            self._write(_header(digest, len(data)), data, bytes(-len(data) % _BLOCK))
+            size = len(body)
+            ref = BlobRef(self.name, self._offset + _BLOCK, size, digest)
+            self._write(chain([_header(digest, size)], chunks_of(body), [bytes(-size % _BLOCK)]))
             self._refs[digest] = ref
         return self._refs[digest]
 
@@ -131,12 +155,11 @@ class PackWriter:
         if self._file is None:
             self._ended = True
             return
-        self._write(_END_OF_TAR)
+        self._write([_END_OF_TAR])
         try:
             with storage_errors(self._path):
                 self._file.close()
-            replace_durably(self._temp, self._path)
-            self._sync_new_folders()
+            self._storage.publish(self._temp, self.name)
         except BaseException:
             self.discard()
             raise
@@ -166,12 +189,12 @@ class PackWriter:
         if self._ended:
             raise RuntimeError(f"the pack {self.name} is already sealed or discarded")
 
-    def _write(self, *parts: bytes) -> None:
+    def _write(self, parts: Iterable[bytes]) -> None:
         try:
             with storage_errors(self._path):
                 if self._file is None:
                     self._path.parent.mkdir(parents=True, exist_ok=True)
-                    self._file = self._temp.open("xb")
+                    self._file = self._temp.open("xb", buffering=_WRITE_BYTES)
                 for part in parts:
                     self._file.write(part)
                     self._offset += len(part)
@@ -179,14 +202,24 @@ class PackWriter:
             self.discard()
             raise
 
-    def _sync_new_folders(self) -> None:
-        """A new day's folders are entries of their parents, which must be durable as well."""
-        with storage_errors(self._path):
-            for folder in list(self._path.parent.parents)[: self.name.count("/") + 1]:
-                sync_folder(folder)
-
 
 def _header(digest: str, size: int) -> bytes:
-    member = tarfile.TarInfo(digest)
-    member.size, member.mode = size, _MEMBER_MODE
-    return member.tobuf(tarfile.USTAR_FORMAT)
+    """What `tarfile` would write, at a tenth of the cost: every body has one."""
+    name, length = digest.encode(), b"%011o" % size
+    checksum = b"%06o" % (_BLANK_SUM + sum(name) + sum(length))
+    return b"".join(
+        (name, _BLANK[len(name) : 124], length, _BLANK[135:148], checksum, _BLANK[154:])
+    )
+
+
+def _blank() -> bytes:
+    """A header without name, size (at 124) and checksum (at 148), as USTAR has them."""
+    member = tarfile.TarInfo()
+    member.mode = _MEMBER_MODE
+    header = member.tobuf(tarfile.USTAR_FORMAT)
+    return b"".join((header[:124], bytes(11), header[135:148], bytes(6), header[154:]))
+
+
+_BLANK: Final = _blank()
+_BLANK_SUM: Final = sum(_BLANK[:148]) + sum(_BLANK[156:]) + sum(b" " * 8)
+"""The checksum counts its own eight bytes as spaces."""

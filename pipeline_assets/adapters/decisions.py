@@ -96,12 +96,14 @@ class Decisions:
         # takes it in. So nothing that a slice ever held is dropped, whatever became of the
         # database. The lock is held until the commit: a slice is made of all that was decided.
         with self._alone(), self._state.transaction() as connection:
+            seen = self._tables.version(NAME, hour)  # before a look at what it holds
             self._take_in(connection, self._kept(hour))
             made_at = self._state.now(connection)
             connection.execute(
                 self._upsert(), [_record(row, verdict, why, made_at) for row in rows]
             )
-            self._tables.write(NAME, hour, self._read(connection, hour).select(SCHEMA.names))
+            slice_ = self._read(connection, hour).select(SCHEMA.names)
+            self._tables.write(NAME, hour, slice_, seen=seen)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

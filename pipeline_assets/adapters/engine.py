@@ -11,11 +11,12 @@ from __future__ import annotations
 import logging
 import math
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline_assets.adapters.checkpoints import Checkpoints
+from pipeline_assets.adapters.checkpoints import Checkpoints, Guard
 from pipeline_assets.adapters.history import keep_calls
 from pipeline_assets.adapters.inputs import read_ids, row_ids
 from pipeline_assets.adapters.orders import Order, Report
@@ -49,8 +50,8 @@ def materialize(order: Order, resources: Resources, around: Surroundings | None 
     When `around.stopped` says so, the micro-batches in hand are finished, the rest stays as it was,
     and the table is published with what there is. Raises `FileNotFoundError` for an hour whose
     items were never materialized (no items at all is a table of 0 rows), `LeaseHeld` while another
-    run writes the same table, `LeaseLost` if this one slept too long, `StorageError` when the disk
-    refuses.
+    run writes the same table, `LeaseLost` or `Overtaken` if this one slept too long, `StorageError`
+    when the disk refuses.
     """
     started = time.monotonic()
     around = around or Surroundings()
@@ -60,12 +61,14 @@ def materialize(order: Order, resources: Resources, around: Surroundings | None 
             f"items has no table for hour {order.hour}: materialize items for it first"
         )
     with resources.leases.acquire(f"{order.stage.name}/{order.hour}") as lease:
+        # Before the lease is looked at: what a successor publishes after that is not replaced.
+        seen = resources.tables.version(order.stage.name, order.hour)
         with lease.publishing():  # a predecessor that still writes a shard is waited for
-            left_behind = Checkpoints(resources.work, order.stage.name, order.hour)
+            left_behind = _checkpoints(order, resources, seen)
         report.recovered_rows = left_behind.recovered_rows
         for manifest in _worked_on(order, resources, lease, left_behind, around, report):
             report.add(manifest)
-        _publish_what_is_new(order, resources, lease, report)
+        _publish_what_is_new(order, resources, lease, seen, report)
         with lease.publishing():
             keep_calls(
                 resources.tables,
@@ -81,7 +84,8 @@ def materialize(order: Order, resources: Resources, around: Surroundings | None 
 
 def plan_hour(order: Order, resources: Resources) -> Iterator[tuple[Work, Planned | Standing]]:
     """The decision about every row of a stage and hour; changes nothing."""
-    checkpoints = Checkpoints(resources.work, order.stage.name, order.hour, tidy=False)
+    seen = resources.tables.version(order.stage.name, order.hour)
+    checkpoints = _checkpoints(order, resources, seen, tidy=False)
     keys = Keys.of(order.stage, resources)
     for piece in resources.tables.pieces("items", order.hour, ROW_GROUP_ROWS):
         yield from decisions(order, piece, resources, checkpoints, keys)
@@ -102,9 +106,7 @@ def _worked_on(
     pieces = resources.tables.pieces("items", order.hour, _rows_a_piece(order, resources, share))
     keys = Keys.of(order.stage, resources)
     if count == 0:
-        checkpoints = Checkpoints(
-            resources.work, order.stage.name, order.hour, guard=lease.publishing
-        )
+        checkpoints = _checkpoints(order, resources, left_behind.base, guard=lease.publishing)
         for piece in pieces:
             if around.stopped():
                 yield Report(interrupted=True)
@@ -116,7 +118,7 @@ def _worked_on(
         for piece in pieces:
             settled = _settled(order, piece, resources, left_behind, keys)
             if settled is None:
-                yield _task(order, piece, resources, lease)
+                yield _task(order, piece, resources, lease, left_behind.base)
             else:
                 around.progress(settled.rows)
                 report.add(settled)
@@ -155,7 +157,20 @@ def _settled(
     return manifest
 
 
-def _task(order: Order, piece: Piece, resources: Resources, lease: Lease) -> Task:
+def _checkpoints(
+    order: Order,
+    resources: Resources,
+    base: str,
+    *,
+    tidy: bool = True,
+    guard: Guard = nullcontext,
+) -> Checkpoints:
+    return Checkpoints(
+        resources.shards, order.stage.name, order.hour, base=base, tidy=tidy, guard=guard
+    )
+
+
+def _task(order: Order, piece: Piece, resources: Resources, lease: Lease, base: str) -> Task:
     return Task(
         settings=resources.settings,
         stage=order.stage.name,
@@ -168,6 +183,7 @@ def _task(order: Order, piece: Piece, resources: Resources, lease: Lease) -> Tas
         piece=piece,
         lease=lease.name,
         token=lease.token,
+        base=base,
     )
 
 
@@ -191,10 +207,12 @@ def _bury(stage: Stage, death: Death, resources: Resources) -> None:
             permit.failure(Unavailable(f"its worker died: {death.cause}"), 0.0)
 
 
-def _publish_what_is_new(order: Order, resources: Resources, lease: Lease, report: Report) -> None:
+def _publish_what_is_new(
+    order: Order, resources: Resources, lease: Lease, seen: str, report: Report
+) -> None:
     pieces = resources.tables.pieces("items", order.hour, ROW_GROUP_ROWS)
     with lease.publishing():
-        checkpoints = Checkpoints(resources.work, order.stage.name, order.hour)
+        checkpoints = _checkpoints(order, resources, seen)
         if checkpoints or not _is_whole(order, pieces, resources):
             _publish(order, pieces, resources, checkpoints)
             checkpoints.clear()
@@ -209,7 +227,7 @@ def _publish(
     def check(table: pa.Table) -> None:
         check_contract(f"{stage.name} of {hour}", table, stage.required)
 
-    with resources.tables.writer(stage.name, hour, stage.schema, check) as writer:
+    with resources.tables.writer(stage.name, hour, stage.schema, check, checkpoints.base) as writer:
         for piece in pieces:
             stands = present(order, piece, resources, checkpoints)
             ids = row_ids(resources.tables, stage, hour, piece)

@@ -4,12 +4,16 @@ The footer of an hour of a million rows is half a megabyte, and an hour is read 
 thousand rows: parsing it for each would make the cost of a row grow with the hour.
 """
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from pipeline_assets.adapters.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 KEPT = 32
 """Files: the tables that a few stages of a few hours read."""
@@ -38,18 +42,18 @@ class Footer:
 class Footers:
     """Opens Parquet files, each footer being read once. A file that was replaced is another."""
 
-    def __init__(self) -> None:
-        self._known: dict[tuple[int, int, int], Footer] = {}
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._known: dict[Hashable, Footer] = {}
 
-    def open(self, path: Path) -> tuple[pq.ParquetFile, Footer]:
+    def open(self, name: str) -> tuple[pq.ParquetFile, Footer]:
         """An open file and its footer."""
-        source = pa.OSFile(str(path))
-        found = os.fstat(source.fileno())
-        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+        opened = self._storage.open(name)
+        source, stamp = opened.source, opened.stamp
         known = self._known.get(stamp)
         if known is not None:
-            return pq.ParquetFile(source, metadata=known.metadata), known
-        file = pq.ParquetFile(source)
+            return pq.ParquetFile(source, metadata=known.metadata, pre_buffer=opened.remote), known
+        file = pq.ParquetFile(source, pre_buffer=opened.remote)
         footer = Footer(file.metadata, file.schema_arrow, _spans(file))
         while len(self._known) >= KEPT:
             self._known.pop(next(iter(self._known)))

@@ -6,11 +6,11 @@ written by the one run that holds the stage's lease.
 
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline_assets.adapters.footers import Footer
 from pipeline_assets.adapters.tables import PART, Tables, TableWriter, check_version
 from pipeline_assets.core.climb import RungStats
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
@@ -43,7 +43,8 @@ def keep_calls(
     """Add what a run's calls came to. Nothing is written where no rung was called."""
     if not rungs:
         return
-    path = calls_path(tables, stage, hour)
+    file = calls_name(stage, hour)
+    seen = tables.storage.version(file)
     rows = [
         {
             "run_id": run_id,
@@ -60,38 +61,41 @@ def keep_calls(
     ]
     added = pa.Table.from_pylist(rows, schema=SCHEMA)
     name = _name(stage, hour)
-    before = [_read(path, name)] if path.is_file() else []
-    with TableWriter(path, name, SCHEMA, lambda _table: None) as writer:
+    before = [_read(tables, stage, hour)] if tables.storage.exists(file) else []
+    with TableWriter(tables.storage, file, name, SCHEMA, lambda _table: None, seen) as writer:
         writer.write(pa.concat_tables([*before, added]))
         writer.publish()
 
 
-def calls_path(tables: Tables, stage: str, hour: str) -> Path:
-    """Where the calls of a stage and hour are kept."""
-    return tables.root / NAME / f"hour={hour}" / f"stage={stage}" / PART
+def calls_name(stage: str, hour: str) -> str:
+    """What the calls of a stage and hour are called in the storage of tables."""
+    return f"{NAME}/hour={hour}/stage={stage}/{PART}"
 
 
 def read_calls(tables: Tables, hour: str) -> pa.Table:
     """The calls of all stages of an hour, with the column `stage`."""
     parts = [SCHEMA.append(pa.field("stage", pa.string())).empty_table()]
-    for path in sorted(tables.root.joinpath(NAME, f"hour={hour}").glob(f"stage=*/{PART}")):
-        stage = path.parent.name.removeprefix("stage=")
-        read = _read(path, _name(stage, hour))
+    for name in tables.storage.names(f"{NAME}/hour={hour}", f"stage=*/{PART}"):
+        stage = name.split("/")[-2].removeprefix("stage=")
+        read = _read(tables, stage, hour)
         parts.append(read.append_column("stage", pa.array([stage] * read.num_rows, pa.string())))
     return pa.concat_tables(parts)
 
 
 def hours_with_calls(tables: Tables) -> list[str]:
     """The hours in which a rung was ever called, oldest first."""
-    found = tables.root.joinpath(NAME).glob("hour=*")
-    return sorted(path.name.removeprefix("hour=") for path in found)
+    found = tables.storage.names(NAME, f"hour=*/stage=*/{PART}")
+    return sorted({name.split("/")[1].removeprefix("hour=") for name in found})
 
 
-def _read(path: Path, name: str) -> pa.Table:
+def _read(tables: Tables, stage: str, hour: str) -> pa.Table:
     """A file of calls; older ones carry no version."""
-    file = pq.ParquetFile(path)
-    check_version(name, file.schema_arrow)
-    return file.read()
+
+    def rows(file: pq.ParquetFile, footer: Footer) -> pa.Table:
+        check_version(_name(stage, hour), footer.schema)
+        return file.read()
+
+    return tables.reading(calls_name(stage, hour), rows)
 
 
 def _name(stage: str, hour: str) -> str:

@@ -110,7 +110,8 @@ def _rows(
     keys = [name for name in KEYS if name in tables.schema(table, hour).names]
     read = tables.read(table, hour, [*keys, *names], items)
     ids = read_ids(read)
-    columns = [read[name].to_pylist() for name in names]
+    missing = [None] * len(ids)  # as every row of a table from before the column was added
+    columns = [read[name].to_pylist() if name in read.column_names else missing for name in names]
     return dict(zip(ids, zip(*columns, strict=True), strict=True))
 
 

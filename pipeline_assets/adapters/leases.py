@@ -58,6 +58,16 @@ class Leases:
             )
         return self.joined(name, token)
 
+    def check_free(self, asset: str) -> None:
+        """Raise `LeaseHeld` while somebody is the writer of any hour of an asset."""
+        query = sa.select(leases).where(leases.c.name.startswith(f"{asset}/", autoescape=True))
+        with self._state.reading() as connection:
+            now = self._state.now(connection)
+            found = connection.execute(query.where(leases.c.expires_at > now)).all()
+        for held in found:
+            if not _is_gone(held.owner):
+                raise LeaseHeld(held.name, held.owner, held.expires_at - now)
+
     def joined(self, name: str, token: int) -> "Lease":
         """The lease that another process of the same run holds and renews, to publish under."""
         return Lease(self._state, self._locks / f"{name.replace('/', '-')}.lock", name, token)

@@ -13,15 +13,16 @@ import pyarrow.parquet as pq
 from pipeline_assets.adapters.blobs import BlobRef, Copy
 from pipeline_assets.adapters.hours import SUMMARY
 from pipeline_assets.adapters.state import facts
-from pipeline_assets.adapters.tables import ROW_GROUP_ROWS, check_version
+from pipeline_assets.adapters.tables import ROW_GROUP_ROWS, check_version, table_name
+from pipeline_assets.adapters.validators import Validators
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import ContractError, without_secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
+    from pipeline_assets.adapters.footers import Footer
     from pipeline_assets.adapters.state import State
-    from pipeline_assets.adapters.tables import Tables
     from pipeline_assets.resources import Resources
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,8 @@ BORN = "born"
 """The fact that every state database has from its first run on."""
 FETCHED = "fetched"
 BLOB_COLUMNS = ("pack", "offset", "size", "sha256")
-COPY_COLUMNS = ("status", "url", *BLOB_COLUMNS, "content_type", "fetched_at")
+VALIDATORS = ("etag", "last_modified")
+COPY_COLUMNS = ("status", "url", *BLOB_COLUMNS, "content_type", "fetched_at", *VALIDATORS)
 
 
 def recover(resources: Resources) -> str | None:
@@ -69,7 +71,7 @@ def _restore(resources: Resources, hours: list[str]) -> str:
         unreadable
     )
     return (
-        f"the state database {url} is new, but {resources.tables.root} has tables of "
+        f"the state database {url} is new, but {resources.tables.storage.url('')} has tables of "
         f"{len(hours)} hours: the old one was lost or replaced. No row is lost, and none is redone "
         f"for it. Known again from the tables: {decided} decisions about dead letters, which "
         f"hours may be better, and where earlier copies of URLs lie (from {copied} rows). "
@@ -91,28 +93,31 @@ def _or_note(unreadable: list[str], what: str, restore: Callable[[str], int], ho
 
 
 def _restore_copies(resources: Resources, hour: str) -> int:
-    known = 0
-    for found in _copies(resources.tables, hour):
-        resources.copies.keep(found)
-        known += len(found)
-    return known
-
-
-def _copies(tables: Tables, hour: str) -> Iterator[dict[str, Copy]]:
-    """Where the bytes of an hour's URLs lie, a row group at a time."""
-    with pq.ParquetFile(tables.path(FETCHED, hour)) as file:
-        check_version(f"{FETCHED} of {hour}", file.schema_arrow)
+    def keep_all(file: pq.ParquetFile, footer: Footer) -> int:
+        check_version(f"{FETCHED} of {hour}", footer.schema)
+        known = 0
         for batch in file.iter_batches(ROW_GROUP_ROWS, columns=list(COPY_COLUMNS)):
-            ok = batch.filter(pc.equal(batch["status"], Status.OK))
-            rows = sorted(ok.to_pylist(), key=lambda row: row["fetched_at"])
-            yield {
-                row["url"]: Copy(
-                    BlobRef(*(row[name] for name in BLOB_COLUMNS)),
-                    row["content_type"],
-                    row["fetched_at"],
-                )
-                for row in rows
-            }
+            found = _copies(batch)
+            resources.copies.keep(found)
+            known += len(found)
+        return known
+
+    return resources.tables.reading(table_name(FETCHED, hour), keep_all)
+
+
+def _copies(batch: pa.RecordBatch) -> dict[str, Copy]:
+    """Where the bytes of the URLs of some rows lie."""
+    ok = batch.filter(pc.equal(batch["status"], Status.OK))
+    rows = sorted(ok.to_pylist(), key=lambda row: row["fetched_at"])
+    return {
+        row["url"]: Copy(
+            BlobRef(*(row[name] for name in BLOB_COLUMNS)),
+            row["content_type"],
+            row["fetched_at"],
+            Validators(*(row[name] for name in VALIDATORS)),
+        )
+        for row in rows
+    }
 
 
 def _mark_born(state: State) -> bool:

@@ -23,7 +23,7 @@ from pipeline_assets.core.contract import check_contract
 from pipeline_assets.core.narrowing import Suspects, batches
 from pipeline_assets.core.plan import Planned, Reason, Situation, Standing, plan_row
 from pipeline_assets.core.results import Stamp, untried, worked
-from pipeline_assets.core.rows import Row, from_table, to_table
+from pipeline_assets.core.rows import Row, brought_up, from_table, to_table
 from pipeline_assets.errors import WorkerCrash
 
 if TYPE_CHECKING:
@@ -153,12 +153,15 @@ def _narrowed(order: Order, decision: Planned | Standing) -> Planned | Standing:
 
 
 def present(order: Order, piece: Piece, resources: Resources, checkpoints: Checkpoints) -> pa.Table:
-    """What is known of these items now: the table, with the shards laid over it."""
+    """What is known of these items now: the table, with the shards laid over it.
+
+    Both may be from before a column was added.
+    """
     parts = [order.stage.schema.empty_table()]
     if resources.tables.exists(order.stage.name, order.hour):
         parts.append(resources.tables.read(order.stage.name, order.hour, items=piece))
     parts.extend(checkpoints.read(*piece))
-    table = pa.concat_tables(parts)
+    table = pa.concat_tables([brought_up(part, order.stage.schema) for part in parts])
     if table.num_rows == pc.count_distinct(table["item_id"]).as_py():
         return table
     latest = {row_id: position for position, row_id in enumerate(read_ids(table))}

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,14 +18,19 @@ import pyarrow.parquet as pq
 from pipeline_assets.adapters.files import (
     TEMP_SUFFIX,
     hash_file,
-    replace_durably,
     storage_errors,
     temporary,
 )
-from pipeline_assets.adapters.footers import Footers
+from pipeline_assets.adapters.footers import Footer, Footers
 from pipeline_assets.adapters.processes import is_gone
+from pipeline_assets.adapters.storage import Replaced, Storage, storage_at
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.errors import ContractError
+
+if TYPE_CHECKING:
+    import duckdb
+
+T = TypeVar("T")
 
 PART = "part.parquet"
 WHOLE = "all"
@@ -38,38 +44,66 @@ REPEATED = frozenset(
 """Columns with few different values. A dictionary of any other, of keys say, made a file a third
 larger, and up to twice as slow to write."""
 
+READ_AGAIN = 5
+"""Times that a table may be replaced under a reader; a writer takes longer than a reader."""
+
 Check = Callable[[pa.Table], None]
 
 
 class Tables:
-    """The folder `{data}/tables`."""
+    """The folder `{data}/tables`, on a disk or in object storage."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self._footers = Footers()
+    def __init__(self, root: Path | Storage) -> None:
+        self.storage = storage_at(root)
+        self._footers = Footers(self.storage)
 
     def path(self, asset: str, hour: str) -> Path:
-        """Where the table of an asset and hour lies."""
-        return self.root / asset / f"hour={hour}" / PART
+        """Where a table lies; of one in object storage, where its bytes are collected."""
+        return self.storage.place(table_name(asset, hour))
+
+    def url(self, asset: str, hour: str) -> str:
+        """Where a table lies, for those who read it by themselves: a path, or `s3://…`."""
+        return self.storage.url(table_name(asset, hour))
+
+    def connect(self) -> "duckdb.DuckDBPyConnection":
+        """DuckDB, in UTC, for queries over what `url` names."""
+        import duckdb  # noqa: PLC0415 - a tenth of a second that loading definitions need not cost
+
+        connection = duckdb.connect()
+        connection.execute("SET TimeZone = 'UTC'")
+        self.storage.register(connection)
+        return connection
 
     def exists(self, asset: str, hour: str) -> bool:
         """Whether the table has ever been published."""
-        return self.path(asset, hour).is_file()
+        return self.storage.exists(table_name(asset, hour))
+
+    def version(self, asset: str, hour: str) -> str:
+        """What a writer that is given it as `seen` replaces; nothing that came after it."""
+        return self.storage.version(table_name(asset, hour))
 
     def hours(self, asset: str) -> list[str]:
         """The hours of an asset that have a table, oldest first."""
-        found = self.root.joinpath(asset).glob(f"hour=*/{PART}")
-        return sorted(path.parent.name.removeprefix("hour=") for path in found)
+        found = self.storage.names(asset, f"hour=*/{PART}")
+        return [name.split("/")[1].removeprefix("hour=") for name in found]
 
     def rows(self, asset: str, hour: str) -> int:
         """The number of rows of a table, from its footer; 0 where there is none."""
-        if not self.exists(asset, hour):
+        try:
+            return int(self._footers.open(table_name(asset, hour))[1].metadata.num_rows)
+        except FileNotFoundError:
             return 0
-        return int(self._footers.open(self.path(asset, hour))[1].metadata.num_rows)
 
     def schema(self, asset: str, hour: str) -> pa.Schema:
         """The schema of a table that exists."""
-        return self._footers.open(self.path(asset, hour))[1].schema
+        return self._footers.open(table_name(asset, hour))[1].schema
+
+    def reading(self, name: str, use: Callable[[pq.ParquetFile, Footer], T]) -> T:
+        """What `use` makes of a file; begun again where that was replaced meanwhile."""
+        for _ in range(READ_AGAIN):
+            with suppress(Replaced):
+                return use(*self._footers.open(name))
+        raise OSError(f"{self.storage.url(name)} is replaced faster than it can be read")
 
     def read(
         self,
@@ -82,56 +116,99 @@ class Tables:
 
         Raises `FileNotFoundError` where there is no table.
         """
-        path = self.path(asset, hour)
-        if not path.is_file():
+
+        def rows(file: pq.ParquetFile, footer: Footer) -> pa.Table:
+            check_version(f"{asset} of {hour}", footer.schema)
+            return _rows(file, footer, columns, items)
+
+        try:
+            return self.reading(table_name(asset, hour), rows)
+        except FileNotFoundError:
             raise FileNotFoundError(
                 f"{asset} has no table for hour {hour}: materialize {asset} for it first"
-            )
-        file, footer = self._footers.open(path)
-        check_version(f"{asset} of {hour}", footer.schema)
-        names = list(columns) if columns is not None else None
-        if items is None:
-            return file.read(columns=names)
-        first, last = items
-        if names is not None and "item_id" not in names:
-            names = ["item_id", *names]
-        table = file.read_row_groups(footer.groups(first, last), columns=names)
-        ids = table["item_id"]
-        return table.filter(pc.and_(pc.greater_equal(ids, first), pc.less_equal(ids, last)))
+            ) from None
 
     def pieces(self, asset: str, hour: str, rows: int) -> list[tuple[str, str]]:
         """The (first, last) item of pieces of at most `rows` rows: how an hour's work is divided.
 
         A piece lies within one row group, so that it is read without the others.
         """
-        if not self.exists(asset, hour):
+
+        def ids_by_group(file: pq.ParquetFile, footer: Footer) -> list[pa.ChunkedArray]:
+            groups = range(len(footer.spans))
+            return [file.read_row_group(each, columns=["item_id"])["item_id"] for each in groups]
+
+        try:
+            columns = self.reading(table_name(asset, hour), ids_by_group)
+        except FileNotFoundError:
             return []
-        file, footer = self._footers.open(self.path(asset, hour))
-        groups = range(len(footer.spans))
-        columns = [file.read_row_group(group, columns=["item_id"])["item_id"] for group in groups]
         return [
             (ids[start].as_py(), ids[min(start + rows, len(ids)) - 1].as_py())
             for ids in columns
             for start in range(0, len(ids), rows)
         ]
 
-    def writer(self, asset: str, hour: str, schema: pa.Schema, check: Check) -> "TableWriter":
-        """A writer whose table replaces the present one when it is published."""
-        return TableWriter(self.path(asset, hour), f"{asset} of {hour}", schema, check)
+    def writer(
+        self, asset: str, hour: str, schema: pa.Schema, check: Check, seen: str | None = None
+    ) -> "TableWriter":
+        """A writer whose table replaces the present one when it is published.
+
+        That is the one of the version `seen`, by default the one that there is now.
+        """
+        name = table_name(asset, hour)
+        return TableWriter(self.storage, name, f"{asset} of {hour}", schema, check, seen)
 
     def write(
-        self, asset: str, hour: str, table: pa.Table, check: Check = lambda _table: None
+        self,
+        asset: str,
+        hour: str,
+        table: pa.Table,
+        check: Check = lambda _table: None,
+        seen: str | None = None,
     ) -> None:
         """Publish a small table that is already whole."""
-        with self.writer(asset, hour, table.schema, check) as writer:
+        with self.writer(asset, hour, table.schema, check, seen) as writer:
             writer.write(table)
             writer.publish()
+
+
+def table_name(asset: str, hour: str) -> str:
+    """The name of a table in the storage of tables."""
+    return f"{asset}/hour={hour}/{PART}"
+
+
+def _rows(
+    file: pq.ParquetFile,
+    footer: Footer,
+    columns: Sequence[str] | None,
+    items: tuple[str, str] | None,
+) -> pa.Table:
+    names = list(columns) if columns is not None else None
+    if items is None:
+        return file.read(columns=names)
+    first, last = items
+    if names is not None and "item_id" not in names:
+        names = ["item_id", *names]
+    table = file.read_row_groups(footer.groups(first, last), columns=names)
+    ids = table["item_id"]
+    return table.filter(pc.and_(pc.greater_equal(ids, first), pc.less_equal(ids, last)))
 
 
 class TableWriter:
     """Writes a table beside the present one; nothing is seen of it before `publish`."""
 
-    def __init__(self, path: Path, name: str, schema: pa.Schema, check: Check) -> None:
+    def __init__(
+        self,
+        storage: Storage,
+        file: str,
+        name: str,
+        schema: pa.Schema,
+        check: Check,
+        seen: str | None = None,
+    ) -> None:
+        self._storage, self._final = storage, file
+        self._seen = storage.version(file) if seen is None else seen
+        path = storage.place(file)
         self._path, self._name, self._check = path, name, check
         self._temp = temporary(path)
         self._schema = schema
@@ -167,7 +244,10 @@ class TableWriter:
         self._rows += table.num_rows
 
     def publish(self) -> None:
-        """Verify what was written and put it in place. Raises `ContractError`, `StorageError`."""
+        """Verify what was written and put it in place.
+
+        Raises `ContractError`, `StorageError`, and `Overtaken` where another writer was faster.
+        """
         with storage_errors(self._path):
             self._parquet.close()
             self._file.close()
@@ -179,7 +259,7 @@ class TableWriter:
             raise ContractError(
                 self._name, "rows are missing", f"{read_back} of {self._rows} can be read back"
             )
-        replace_durably(self._temp, self._path)
+        self._storage.replace(self._temp, self._final, self._seen)
 
 
 class _HashingFile:

@@ -127,7 +127,14 @@ class Opened:
                 strict=task.strict,
             ),
             resources,
-            Checkpoints(resources.work, stage.name, task.hour, tidy=False, guard=lease.publishing),
+            Checkpoints(
+                resources.shards,
+                stage.name,
+                task.hour,
+                base=task.base,
+                tidy=False,
+                guard=lease.publishing,
+            ),
             Keys.of(stage, resources),
         )
 

@@ -58,6 +58,7 @@ class Task:
     piece: Piece
     lease: str
     token: int
+    base: str
     suspects: Suspects = field(default_factory=Suspects)
     again: bool = False
 

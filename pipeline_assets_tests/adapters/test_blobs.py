@@ -14,13 +14,25 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.adapters.blobs import BlobRef, Blobs
+from pipeline_assets.adapters.storage import Storage
 from pipeline_assets.errors import InvalidInput, StorageError, Unavailable
+
+
+def of_one_day(root: Path | Storage) -> Blobs:
+    """Packs of one day."""
+    return Blobs(root, now=lambda: datetime(2026, 3, 2, 6, 30, tzinfo=UTC))
 
 
 @pytest.fixture
 def blobs(tmp_path: Path) -> Blobs:
-    """Packs of one day."""
-    return Blobs(tmp_path / "blobs", now=lambda: datetime(2026, 3, 2, 6, 30, tzinfo=UTC))
+    """Packs on a disk."""
+    return of_one_day(tmp_path / "blobs")
+
+
+@pytest.fixture
+def anywhere(storage: Storage) -> Blobs:
+    """Packs on a disk and in a bucket."""
+    return of_one_day(storage)
 
 
 def all_files(root: Path) -> list[str]:
@@ -62,8 +74,9 @@ def test_plain_tar_lists_a_pack(blobs: Blobs, tmp_path: Path) -> None:
     assert listed.stderr == ""
 
 
-def test_a_reference_says_pack_place_size_and_digest(blobs: Blobs) -> None:
+def test_a_reference_says_pack_place_size_and_digest(anywhere: Blobs) -> None:
     """The pack's final name is known at once, dated and relative."""
+    blobs = anywhere
     with blobs.pack() as pack:
         ref = pack.add(b"hello")
         assert ref == BlobRef(pack.name, 512, 5, hashlib.sha256(b"hello").hexdigest())
@@ -77,16 +90,27 @@ def test_names_are_unique(blobs: Blobs) -> None:
     assert len({blobs.pack().name for _ in range(100)}) == 100
 
 
-def test_nothing_is_visible_before_seal(blobs: Blobs, tmp_path: Path) -> None:
+def test_nothing_is_visible_before_seal(storage: Storage, tmp_path: Path) -> None:
     """And everything after it; the temporary file is gone."""
+    blobs = Blobs(storage)
     pack = blobs.pack()
     ref = pack.add(b"data")
-    assert all_files(tmp_path) != [f"blobs/{pack.name}"]
+    assert not storage.names("", "*/*/*/*.tar")
     with pytest.raises(Unavailable):
         blobs.read(ref)
     pack.seal()
-    assert all_files(tmp_path) == [f"blobs/{pack.name}"]
+    assert storage.names("", "*/*/*/*.tar") == [pack.name]
     assert blobs.read(ref) == b"data"
+    assert not [path for path in tmp_path.rglob("*") if path.suffix == ".tmp"]
+
+
+def test_a_large_pack_is_whole(storage: Storage) -> None:
+    """Also where it goes up in pieces."""
+    bodies = [bytes([n]) * 4_000_000 for n in range(3)]
+    blobs = Blobs(storage)
+    with blobs.pack() as pack:
+        refs = [pack.add(body) for body in bodies]
+    assert [blobs.read(ref) for ref in refs] == bodies
 
 
 def test_seal_syncs_the_file_and_every_folder(
@@ -116,22 +140,24 @@ def test_an_empty_pack_leaves_no_file(blobs: Blobs, tmp_path: Path, end: str) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_exception_discards(blobs: Blobs, tmp_path: Path) -> None:
+def test_an_exception_discards(storage: Storage, tmp_path: Path) -> None:
     """A `with` block that fails never publishes."""
 
     def fail() -> None:
-        with blobs.pack() as pack:
+        with Blobs(storage).pack() as pack:
             pack.add(b"data")
             raise KeyError
 
     with pytest.raises(KeyError):
         fail()
     assert all_files(tmp_path) == []
+    assert storage.names("", "*/*/*/*.tar") == []
 
 
 @pytest.mark.parametrize("end", ["seal", "discard"])
-def test_an_ended_pack_takes_nothing_more(blobs: Blobs, end: str) -> None:
+def test_an_ended_pack_takes_nothing_more(anywhere: Blobs, end: str) -> None:
     """Sealed packs are immutable."""
+    blobs = anywhere
     pack = blobs.pack()
     ref = pack.add(b"data")
     getattr(pack, end)()
@@ -182,20 +208,20 @@ def test_a_file_in_the_way_of_the_folder_is_a_storage_error(tmp_path: Path) -> N
         Blobs(tmp_path / "blobs").pack().add(b"data")
 
 
-def test_a_missing_pack_is_unavailable_by_name(blobs: Blobs) -> None:
+def test_a_missing_pack_is_unavailable_by_name(anywhere: Blobs) -> None:
     """The storage may come back; then there is something to read."""
     with pytest.raises(Unavailable, match=r"2026/gone\.tar is missing"):
-        blobs.read(BlobRef("2026/gone.tar", 512, 1, "0" * 64))
+        anywhere.read(BlobRef("2026/gone.tar", 512, 1, "0" * 64))
 
 
-def test_a_flipped_bit_and_a_cut_pack_are_damage_by_name(blobs: Blobs, tmp_path: Path) -> None:
+def test_a_flipped_bit_and_a_cut_pack_are_damage_by_name(storage: Storage) -> None:
     """Trying again cannot help: only fetching again can."""
+    blobs = Blobs(storage)
     with blobs.pack() as pack:
         ref = pack.add(b"data" * 100)
-    path = tmp_path / "blobs" / pack.name
-    whole = path.read_bytes()
+    whole = storage.whole(pack.name).to_pybytes()
     for bad in (whole[:600] + b"!" + whole[601:], whole[:700], b""):
-        path.write_bytes(bad)
+        storage.put(pack.name, bad)
         with pytest.raises(InvalidInput, match=pack.name):
             blobs.read(ref)
     with pytest.raises(InvalidInput, match="not a place"):
@@ -203,7 +229,7 @@ def test_a_flipped_bit_and_a_cut_pack_are_damage_by_name(blobs: Blobs, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../secret", "a/../../b", "a\0b"])
-def test_a_reference_cannot_leave_the_folder(blobs: Blobs, name: str) -> None:
+def test_a_reference_cannot_leave_the_folder(anywhere: Blobs, name: str) -> None:
     """References come from tables, and tables from disks."""
     with pytest.raises(InvalidInput, match="below the folder of packs"):
-        blobs.read(BlobRef(name, 0, 1, ""))
+        anywhere.read(BlobRef(name, 0, 1, ""))

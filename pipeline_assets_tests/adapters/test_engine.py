@@ -1,12 +1,14 @@
 """The engine: with a made-up stage for its rules, and with the real ones for the outage."""
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from sqlalchemy import make_url
 
 from pipeline_assets.adapters.accelerator import Fault, InjectedFault
 from pipeline_assets.adapters.engine import materialize, plan_hour
@@ -31,12 +33,15 @@ from pipeline_assets.stages import classify_image, embed
 from pipeline_assets_tests.conftest import (
     HOUR,
     NEXT_HOUR,
+    Clock,
     FickleShop,
     Goods,
     Platform,
     called,
     in_batches_of,
+    open_resources,
 )
+from pipeline_assets_tests.s3 import in_a_bucket
 
 Misbehave = Callable[[Sequence[Work]], None]
 
@@ -84,6 +89,30 @@ class Toy:
 
 
 NAMES = [f"i{n:02d}" for n in range(10)]
+
+
+@pytest.fixture(params=["local", "s3"])
+def resources(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, shop: FickleShop
+) -> Iterator[Resources]:
+    """Real adapters over an empty data root, on a disk and in a bucket."""
+    if request.param == "s3":
+        with in_a_bucket(request.getfixturevalue("s3"), tmp_path, clock, shop) as opened:
+            yield opened
+    else:
+        opened = open_resources(tmp_path / "data", clock, shop)
+        yield opened
+        opened.close()
+
+
+def shards(platform: Platform) -> list[str]:
+    """The durable micro-batches that are not in a table yet."""
+    storage = platform.resources.shards
+    return [
+        name
+        for pattern in ("*.arrow", "*/*.arrow")
+        for name in storage.names(f"toy/hour={HOUR}", pattern)
+    ]
 
 
 @pytest.fixture
@@ -145,7 +174,7 @@ def test_a_killed_runs_finished_batches_are_not_called_for_again(ten: Platform) 
     assert again.given() == NAMES[8:]
     assert statuses(ten) == ["ok"] * 10
     assert [row["run_id"] for row in ten.rows("toy").values()] == ["run"] * 8 + ["second"] * 2
-    assert not list((ten.resources.work / "toy").rglob("*.arrow"))
+    assert not shards(ten)
 
 
 def test_a_damaged_shard_costs_just_its_own_rows(ten: Platform) -> None:
@@ -153,8 +182,8 @@ def test_a_damaged_shard_costs_just_its_own_rows(ten: Platform) -> None:
     toy = Toy(loud=raising(KeyboardInterrupt(), at_call=3))
     with pytest.raises(KeyboardInterrupt):
         ten.run(toy.stage)
-    damaged = min((ten.resources.work / "toy").rglob("*.arrow"))
-    damaged.write_bytes(damaged.read_bytes()[:-1])
+    storage, damaged = ten.resources.shards, shards(ten)[0]
+    storage.put(damaged, storage.whole(damaged).to_pybytes()[:-1])
     again = Toy()
     ten.run(again.stage)
     assert again.given() == [*NAMES[:4], *NAMES[8:]]
@@ -229,6 +258,7 @@ def test_a_disk_that_refuses_within_a_rung_ends_the_run_and_not_the_rows(ten: Pl
     assert [row["error_kind"] for row in ten.rows("toy").values()] == [None] * 10
 
 
+@pytest.mark.parametrize("resources", ["local"], indirect=True)
 def test_a_disk_that_refuses_a_checkpoint_ends_the_run(
     ten: Platform, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -486,7 +516,8 @@ def test_the_state_database_can_be_lost(mixed: Platform) -> None:
     mixed.run()
     before = qualities(mixed)
     mixed.resources.close()
-    for path in mixed.resources.data.glob("state.db*"):
+    database = Path(make_url(mixed.resources.settings.database_url).database or "")
+    for path in database.parent.glob("state.db*"):
         path.unlink()
     reopened = Resources(mixed.resources.settings, mixed.clock)
     later = Platform(reopened, mixed.clock)

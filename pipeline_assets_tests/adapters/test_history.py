@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_assets.adapters.history import calls_path, hours_with_calls, keep_calls, read_calls
+from pipeline_assets.adapters.history import calls_name, hours_with_calls, keep_calls, read_calls
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.climb import RungStats
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
@@ -39,7 +39,7 @@ def test_a_run_without_calls_writes_nothing(tmp_path: Path) -> None:
     """A third run of a finished hour leaves no trace here."""
     tables = Tables(tmp_path)
     keep_calls(tables, "fetched", HOUR, "run", HOUR_START, {})
-    assert not calls_path(tables, "fetched", HOUR).exists()
+    assert not tables.storage.exists(calls_name("fetched", HOUR))
     assert hours_with_calls(tables) == []
 
 
@@ -66,7 +66,7 @@ def with_metadata(path: Path, metadata: dict[bytes, bytes] | None) -> None:
 def test_a_file_without_a_version_is_read_and_gets_one_with_the_next_run(tmp_path: Path) -> None:
     """Older programs wrote none."""
     tables = Tables(tmp_path)
-    path = calls_path(tables, "fetched", HOUR)
+    path = tables.storage.place(calls_name("fetched", HOUR))
     keep_calls(tables, "fetched", HOUR, "run 1", HOUR_START, {"http": stats(5)})
     with_metadata(path, None)
     assert read_calls(tables, HOUR)["run_id"].to_pylist() == ["run 1"]
@@ -80,7 +80,7 @@ def test_a_file_of_a_newer_program_is_not_misread(tmp_path: Path) -> None:
     tables = Tables(tmp_path)
     keep_calls(tables, "fetched", HOUR, "run", HOUR_START, {"http": stats(5)})
     newer = {SCHEMA_VERSION_KEY: str(SCHEMA_VERSION + 1).encode()}
-    with_metadata(calls_path(tables, "fetched", HOUR), newer)
+    with_metadata(tables.storage.place(calls_name("fetched", HOUR)), newer)
     with pytest.raises(ContractError, match="upgrade pipeline-assets"):
         read_calls(tables, HOUR)
     with pytest.raises(ContractError, match="upgrade pipeline-assets"):

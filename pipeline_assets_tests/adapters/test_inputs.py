@@ -117,6 +117,18 @@ def test_an_item_stage_is_given_the_row_of_the_role_that_it_names(tables: Tables
     assert work["fetched.document.pack"] == "p"
 
 
+def test_a_column_that_a_table_is_too_old_for_is_null(tables: Tables) -> None:
+    """The table is read, and brought up when it is next written."""
+    fetched = [
+        Row(("a", "image"), (None,) * 9, Status.SKIPPED, quality=0.5, error_kind="timeout",
+            error="no answer"),
+    ]  # fmt: skip
+    table = to_table(fetched, fetch.STAGE.schema)
+    tables.write("fetched", HOUR, table.drop_columns(["sha256"]))
+    work = works(tables, validate.STAGE, ("a", "a"))["a/image"]
+    assert (work["fetched.sha256"], work["fetched.error"]) == (None, "no answer")
+
+
 def test_an_hour_without_items_has_no_works(tmp_path: Path) -> None:
     """No shard, no work."""
     empty = Tables(tmp_path)

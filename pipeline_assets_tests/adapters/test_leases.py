@@ -150,3 +150,18 @@ def test_a_partition_that_lost_its_lease_row_is_not_published(state: State, leas
         connection.exec_driver_sql("DELETE FROM leases")
     with pytest.raises(LeaseLost), lease.publishing():
         raise AssertionError("not reached")
+
+
+def test_an_asset_is_free_when_no_hour_of_it_has_a_writer(leases: Leases, clock: Clock) -> None:
+    """A name that merely begins like it is another; a lease that ran out is none."""
+    leases.check_free("fetched")
+    with leases.acquire("fetched_again/2026-03-02-06"):
+        leases.check_free("fetched")
+    with leases.acquire(NAME):
+        with pytest.raises(LeaseHeld, match=NAME):
+            leases.check_free("fetched")
+        leases.check_free("validated")
+    leases.check_free("fetched")
+    leases.acquire(NAME)
+    clock.advance(LEASE_S + 1)
+    leases.check_free("fetched")

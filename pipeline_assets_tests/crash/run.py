@@ -17,9 +17,12 @@ from pipeline_assets.adapters.shards import Surroundings
 from pipeline_assets.adapters.stopping import polite_stop
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.resources import opened
+from pipeline_assets.stages import find_stage
 from pipeline_assets_tests.crash.stage import STAGE
 
 HOUR = "2026-03-02-06"
+STAGE_NAME = "CRASH_STAGE"
+"""The stage that is run where it is not the one that notes its calls."""
 FAILED, INTERRUPTED = 1, 130
 
 
@@ -34,7 +37,8 @@ def main(environment: Mapping[str, str], folder: Path, go: Connection) -> None:
     go.recv()
     try:
         with opened() as resources, polite_stop() as stop:
-            order = Order(STAGE, HOUR, str(os.getpid()))
+            stage = find_stage(resources.settings, os.environ.get(STAGE_NAME, STAGE.name))
+            order = Order(stage, HOUR, str(os.getpid()))
             around = Surroundings(stopped=stop, sleep=stop.sleep)
             report = materialize(order, resources, around)
             print(report, flush=True)

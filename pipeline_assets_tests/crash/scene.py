@@ -114,11 +114,15 @@ def attach(process: int, *options: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """A data root with one hour of `rows` items, worked on by so many `workers`."""
+    """A data root with one hour of `rows` items, worked on by so many `workers`.
+
+    With a `shop`, each item has a picture there, under its number.
+    """
 
     folder: Path
     rows: int
     workers: int = 0
+    shop: str | None = None
 
     def write_items(self) -> None:
         """Publish the items of the hour."""
@@ -129,7 +133,7 @@ class Scene:
                 rows = [
                     Row(
                         (f"i{n:05d}",),
-                        (f"name {n}", "product", None, None, None, at, "batch", n),
+                        (f"name {n}", "product", None, None, self._picture(n), at, "batch", n),
                         Status.OK,
                         rung="feed",
                         quality=1.0,
@@ -139,6 +143,9 @@ class Scene:
                 ]
                 writer.write(to_table(rows, SCHEMA))
             writer.publish()
+
+    def _picture(self, n: int) -> str | None:
+        return None if self.shop is None else f"{self.shop}{n}"
 
     @property
     def data(self) -> Path:
