@@ -2,14 +2,28 @@
 
 import asyncio
 import threading
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter, deque
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
-from weakref import WeakValueDictionary
 
-from pipeline_assets.adapters.addresses import AddressRules, host_of, shown
-from pipeline_assets.errors import NotFound, RowError, Timeout, classify
+from pipeline_assets.adapters.addresses import AddressRules, host_of, is_host, shown
+from pipeline_assets.adapters.bodies import Body, Spooled
+from pipeline_assets.adapters.rates import Rates, Unlimited
+from pipeline_assets.adapters.turns import Turns
+from pipeline_assets.adapters.validators import Validators
+from pipeline_assets.errors import NotFound, RowError, StorageError, Timeout, classify
 
 if TYPE_CHECKING:
     from pipeline_assets.adapters.http_request import Answer, Requests, Resolve
@@ -18,6 +32,9 @@ T = TypeVar("T")
 S_co = TypeVar("S_co", covariant=True)
 
 PER_HOST: Final = 8  # requests in flight to one host: what a browser of the same user would do
+PROCESSES: Final = 4
+"""That share an hour's fetching. More hosts at a time in each are worth more than more of them."""
+NOTHING_KNOWN: Final[Mapping[str, Validators]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,39 +52,81 @@ class Fetched(Generic[S_co]):
     stored: S_co
 
 
+@dataclass(frozen=True, slots=True)
+class Unchanged:
+    """The server says that the bytes that its validators name are still the ones."""
+
+    url: str
+    content_type: str | None
+    validators: Validators
+
+
 class Fetcher(Protocol):
     """The seam: `HttpFetcher`, or `FakeFetcher` in tests."""
 
     def fetch_all(
-        self, urls: Sequence[str], store: Callable[[bytes], T]
-    ) -> list[Fetched[T] | RowError]:
+        self,
+        urls: Sequence[str],
+        store: Callable[[Body], T],
+        known: Mapping[str, Validators] = NOTHING_KNOWN,
+    ) -> list[Fetched[T] | Unchanged | RowError]:
         """One outcome per URL, in order; `store` gets each body as it arrives."""
         ...
+
+
+@dataclass(slots=True)
+class _Call(Generic[T]):
+    """One call of `fetch_all`: what it was given, and what has come of it so far."""
+
+    store: Callable[[Body], T]
+    known: Mapping[str, Validators]
+    outcomes: dict[str, Fetched[T] | Unchanged | RowError] = field(default_factory=dict)
+    ended: bool = False
+
+    def stored(self, body: Body) -> T:
+        """Hand a body over, unless that has failed before."""
+        if self.ended:
+            raise asyncio.CancelledError
+        try:
+            return self.store(body)
+        except BaseException:
+            # At once, or bodies that are complete by now would still be handed over.
+            self.ended = True
+            raise
 
 
 class HttpFetcher:
     """Fetches on one event loop in one thread of its own, so it also works where a loop runs.
 
     A resource is asked for once; whether again, and when, is the chain's affair. `allow` are the
-    entries of PIPELINE_FETCH_ALLOW; `concurrency` bounds requests in flight, of which at most eight
-    go to one host; `timeout_s` is the deadline of a resource with its redirects, from when its turn
-    comes; `max_bytes` bounds a body; `resolve` takes a name to its addresses, as the system does
-    where it is None.
+    entries of PIPELINE_FETCH_ALLOW; `concurrency` bounds requests in flight, of which at most
+    `per_host` go to one host; `timeout_s` is the deadline of a resource with its redirects, from
+    when its turn comes; `max_bytes` bounds a body. `rates` is what all processes keep to together;
+    `contact` says in each request where we can be found; with `honour_opt_out`, what asks to be
+    kept out of AI is `Forbidden`. `resolve` takes a name to its addresses, as the system does where
+    it is None.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a setting
         self,
         *,
         allow: Sequence[str],
         concurrency: int,
         timeout_s: float,
         max_bytes: int,
+        per_host: int = PER_HOST,
+        rates: Rates | None = None,
+        contact: str = "",
+        honour_opt_out: bool = True,
         resolve: "Resolve | None" = None,
     ) -> None:
-        self._rules = AddressRules(allow)
-        self._timeout_s, self._max_bytes, self._resolve = timeout_s, max_bytes, resolve
+        self._addresses = AddressRules(allow)
+        self._concurrency, self._per_host = concurrency, per_host
+        self._timeout_s, self._max_bytes = timeout_s, max_bytes
+        self._contact, self._honour_opt_out = contact, honour_opt_out
+        self._resolve = resolve
         self._slots = asyncio.Semaphore(concurrency)
-        self._host_slots: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._turns = Turns(Unlimited() if rates is None else rates)
         self._requests: Requests | None = None
         self._closed = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -75,15 +134,19 @@ class HttpFetcher:
         self._starting = threading.Lock()
 
     def fetch_all(
-        self, urls: Sequence[str], store: Callable[[bytes], T]
-    ) -> list[Fetched[T] | RowError]:
+        self,
+        urls: Sequence[str],
+        store: Callable[[Body], T],
+        known: Mapping[str, Validators] = NOTHING_KNOWN,
+    ) -> list[Fetched[T] | Unchanged | RowError]:
         """One outcome per URL, in order; a URL that is given twice is fetched once.
 
         `store` is called with each body as it is complete, one at a time, on the fetcher's thread
-        while the caller waits. Never raises for a URL; what `store` raises ends the call.
+        while the caller waits; a spooled one is dropped behind it. A URL in `known` is asked for
+        only if it has changed. Never raises for a URL; what `store` raises ends the call.
         """
         loop = self._started()
-        done = asyncio.run_coroutine_threadsafe(self._fetch_all(urls, store), loop)
+        done = asyncio.run_coroutine_threadsafe(self._fetch_all(urls, _Call(store, known)), loop)
         try:
             return done.result()
         except BaseException:
@@ -116,6 +179,10 @@ class HttpFetcher:
                 raise RuntimeError("this fetcher is closed")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
+                # Names are resolved there: one that takes long must not keep others waiting.
+                self._loop.set_default_executor(
+                    ThreadPoolExecutor(self._concurrency, thread_name_prefix="http-fetcher")
+                )
                 self._thread = threading.Thread(
                     target=self._loop.run_forever, name="http-fetcher", daemon=True
                 )
@@ -129,69 +196,143 @@ class HttpFetcher:
     def _opened(self) -> "Requests":
         if self._requests is None:
             from pipeline_assets.adapters.http_request import (  # noqa: PLC0415 - aiohttp: 0.3 s
+                RequestRules,
                 Requests,
             )
 
             self._requests = Requests(
-                self._rules,
-                per_host=PER_HOST,
-                max_bytes=self._max_bytes,
-                resolve=self._resolve,
+                RequestRules(
+                    addresses=self._addresses,
+                    per_host=self._per_host,
+                    timeout_s=self._timeout_s,
+                    max_bytes=self._max_bytes,
+                    contact=self._contact,
+                    honour_opt_out=self._honour_opt_out,
+                    resolve=self._resolve,
+                )
             )
         return self._requests
 
     async def _fetch_all(
-        self, urls: Sequence[str], store: Callable[[bytes], T]
-    ) -> list[Fetched[T] | RowError]:
+        self, urls: Sequence[str], call: _Call[T]
+    ) -> list[Fetched[T] | Unchanged | RowError]:
         self._opened()  # here, so that no resource's deadline pays for it
-
-        def store_or_end(body: bytes) -> T:
+        lanes: dict[str, deque[str]] = {}
+        for url in dict.fromkeys(urls):
+            lanes.setdefault(host_of(url), deque()).append(url)
+        await self._turns.begin(lanes.keys())
+        async with _all_of(
+            self._ask(host, lane, call)
+            for host, lane in lanes.items()
+            for _ in range(min(self._per_host, len(lane)))
+        ) as asking:
+            looking = asyncio.create_task(self._turns.keep_looking())
             try:
-                return store(body)
-            except BaseException:
-                # At once, or bodies that are complete by now would still be handed over.
-                for task in set(tasks.values()) - {asyncio.current_task()}:
-                    task.cancel()
-                raise
+                await asyncio.gather(*asking)
+            finally:
+                looking.cancel()
+        return [call.outcomes[url] for url in urls]
 
-        tasks = {
-            url: asyncio.create_task(self._fetch(url, store_or_end)) for url in dict.fromkeys(urls)
-        }
+    async def _ask(self, host: str, lane: deque[str], call: _Call[T]) -> None:
+        """Take one URL after the other from a host's lane; so many of these are in flight to it."""
+        while lane:
+            turn = await self._turns.wait(host, len(lane)) if is_host(host) else 0.0
+            if isinstance(turn, RowError):
+                _answer_all(lane, call, turn)
+                return
+            # The turn first: a slow host then holds no more than its share of all slots.
+            async with self._slots:
+                if lane and (not is_host(host) or self._turns.has(host, turn)):
+                    url = lane.popleft()
+                    call.outcomes[url] = await self._fetch(url, call)
+
+    async def _fetch(self, url: str, call: _Call[T]) -> Fetched[T] | Unchanged | RowError:
+        answer = await self._answer(url, call.known.get(url))
+        if isinstance(answer, RowError):
+            return answer
+        if answer.body is None:
+            validators = Validators(answer.etag, answer.last_modified)
+            return Unchanged(answer.url, answer.content_type, validators)
         try:
-            await asyncio.gather(*tasks.values())
-        finally:
-            for task in tasks.values():
-                task.cancel()
-            await asyncio.gather(*tasks.values(), return_exceptions=True)
-        return [tasks[url].result() for url in urls]
-
-    async def _fetch(self, url: str, store: Callable[[bytes], T]) -> Fetched[T] | RowError:
-        host_slots = self._host_slots.setdefault(host_of(url), asyncio.Semaphore(PER_HOST))
-        # The host's slot first: a slow host then holds no more than its share of all slots.
-        async with host_slots, self._slots:
-            answer = await self._answer(url)
-            if isinstance(answer, RowError):
-                return answer
             return Fetched(
                 url=answer.url,
                 status=answer.status,
                 content_type=answer.content_type,
                 etag=answer.etag,
                 last_modified=answer.last_modified,
-                stored=store(answer.body),
+                stored=call.stored(answer.body),
             )
+        finally:
+            if isinstance(answer.body, Spooled):
+                answer.body.close()
 
-    async def _answer(self, url: str) -> "Answer | RowError":
+    async def _answer(self, url: str, known: Validators | None) -> "Answer | RowError":
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await self._opened().get(url)
+            async with asyncio.timeout(self._timeout_s) as deadline:
+                return await self._opened().get(url, known, _Visit(self._turns, deadline))
         except RowError as error:
             # The traceback's frames would keep half-read bodies alive as long as the outcome.
             return _bare(error)
+        except StorageError:  # our own disk, not the URL's doing
+            raise
         except TimeoutError:
             return Timeout(f"{shown(url)}: no complete answer within {self._timeout_s:g} s")
         except Exception as error:  # noqa: BLE001 - one URL never ends the others; kept as Internal
             return classify(error, shown(url))
+
+
+@dataclass(frozen=True, slots=True)
+class _Visit:
+    """What hosts are owed while one resource is fetched; its deadline stands still meanwhile."""
+
+    turns: Turns
+    deadline: asyncio.Timeout
+
+    async def may_ask(self, host: str) -> None:
+        """Wait for a turn of the host to which a redirect leads."""
+        async with self._standing_still():
+            turn = await self.turns.wait(host, 1)
+        if isinstance(turn, RowError):
+            raise turn
+
+    async def leave_alone(self, host: str, wait: timedelta, why: str) -> None:
+        """A host asked for it."""
+        async with self._standing_still():
+            await self.turns.leave_alone(host, wait, why)
+
+    @asynccontextmanager
+    async def _standing_still(self) -> AsyncIterator[None]:
+        now, due = asyncio.get_running_loop().time, self.deadline.when()
+        began = now()
+        self.deadline.reschedule(None)
+        try:
+            yield
+        finally:
+            if due is not None:
+                self.deadline.reschedule(due + now() - began)
+
+
+def _answer_all(lane: deque[str], call: _Call[T], refusal: RowError) -> None:
+    """No call is made for what is left of a host's lane."""
+    while lane:
+        url = lane.popleft()
+        call.outcomes[url] = type(refusal)(
+            f"{shown(url)}: {refusal.message}", retry_after=refusal.retry_after
+        )
+
+
+@asynccontextmanager
+async def _all_of(
+    coroutines: Iterable[Coroutine[None, None, None]],
+) -> AsyncIterator[list[asyncio.Task[None]]]:
+    """Tasks that do not outlive the block: the first failure ends the others at once."""
+    tasks = [asyncio.create_task(each) for each in coroutines]
+    try:
+        yield tasks
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _bare(error: RowError) -> RowError:
@@ -202,22 +343,31 @@ def _bare(error: RowError) -> RowError:
 class FakeFetcher:
     """Answers from a mapping of URL to body or error; a URL it does not know is `NotFound`.
 
-    `calls` counts how often each URL was asked for.
+    `calls` counts how often each URL was asked for; `unchanged` are those whose validators stand.
     """
 
-    def __init__(self, answers: Mapping[str, bytes | RowError]) -> None:
-        self._answers = answers
+    def __init__(
+        self, answers: Mapping[str, bytes | RowError], unchanged: Collection[str] = ()
+    ) -> None:
+        self._answers, self._unchanged = answers, unchanged
         self.calls: Counter[str] = Counter()
 
     def fetch_all(
-        self, urls: Sequence[str], store: Callable[[bytes], T]
-    ) -> list[Fetched[T] | RowError]:
+        self,
+        urls: Sequence[str],
+        store: Callable[[Body], T],
+        known: Mapping[str, Validators] = NOTHING_KNOWN,
+    ) -> list[Fetched[T] | Unchanged | RowError]:
         """As `HttpFetcher.fetch_all`, in order and at once."""
-        outcomes = {url: self._fetch(url, store) for url in dict.fromkeys(urls)}
+        outcomes = {url: self._fetch(url, store, known.get(url)) for url in dict.fromkeys(urls)}
         return [outcomes[url] for url in urls]
 
-    def _fetch(self, url: str, store: Callable[[bytes], T]) -> Fetched[T] | RowError:
+    def _fetch(
+        self, url: str, store: Callable[[Body], T], known: Validators | None
+    ) -> Fetched[T] | Unchanged | RowError:
         self.calls[url] += 1
+        if known is not None and url in self._unchanged:
+            return Unchanged(url, None, known)
         answer = self._answers.get(url, NotFound(f"{shown(url)}: the server answered 404"))
         if isinstance(answer, RowError):
             return answer

@@ -10,21 +10,27 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+from http import HTTPStatus
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.http_exceptions import ContentEncodingError
 from yarl import URL
 
 from pipeline_assets.adapters.addresses import AddressRules, canonical_host, is_host, shown
+from pipeline_assets.adapters.bodies import Body, Collected
+from pipeline_assets.adapters.inflating import ACCEPTED, inflater
 from pipeline_assets.adapters.retry_after import parse_retry_after
+from pipeline_assets.adapters.robots_tag import OUR_NAME, opt_out
+from pipeline_assets.adapters.validators import Validators
 from pipeline_assets.errors import (
     Blocked,
+    Forbidden,
     InvalidInput,
     Network,
     RowError,
+    Timeout,
     TooLarge,
     from_http_status,
 )
@@ -34,25 +40,46 @@ if TYPE_CHECKING:
 
 Resolve = Callable[[str], Sequence[str]]
 
-USER_AGENT: Final = f"pipeline-assets/{version('pipeline-assets')}"
+USER_AGENT: Final = f"{OUR_NAME}/{version('pipeline-assets')}"
 MAX_REDIRECTS: Final = 5
+CONNECT_SHARE: Final = 0.25
+SILENCE_SHARE: Final = 0.5
+"""Of a resource's deadline: what connecting may take, and how long a server may send nothing."""
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_GONE: Final = (
+    aiohttp.ServerDisconnectedError,
+    aiohttp.ClientConnectionResetError,
+    aiohttp.ClientOSError,
+)
 
 # The name under which the running task connects: a socket knows only its address, and an allowed
 # host name must not open its address for other names.
 _host: ContextVar[str] = ContextVar("_host", default="")
 
 
+@dataclass(slots=True)
+class _Way:
+    """How a request gets there: by a connection `opened` for it, or by one that was kept."""
+
+    opened: bool = False
+
+
+_way: ContextVar[_Way] = ContextVar("_way")
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer of 200 to 299 with a body. `url` is the final one, without user part."""
+    """A complete answer of 200 to 299 with a body. `url` is the final one, without user part.
+
+    `body` is None where the server said that what we know of it stands (304).
+    """
 
     url: str
     status: int
     content_type: str | None
     etag: str | None
     last_modified: str | None
-    body: bytes
+    body: Body | None
 
 
 class _Refused(OSError):
@@ -62,55 +89,128 @@ class _Refused(OSError):
         super().__init__(errno.EACCES, reason)
 
 
-class Requests:
-    """A session that connects only to what `rules` allow. Make it inside the running loop.
+class Courtesy(Protocol):
+    """What hosts are owed while one resource is fetched."""
 
-    At most `per_host` connections to one host are open at a time; `max_bytes` bounds a body;
-    `resolve` takes a name to its addresses, the system's resolver where it is None.
+    async def may_ask(self, host: str) -> None:
+        """Wait until a host that a redirect leads to may be asked.
+
+        Raises `RowError` where that is not waited for.
+        """
+        ...
+
+    async def leave_alone(self, host: str, wait: timedelta, why: str) -> None:
+        """A host asked for it, by Retry-After."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRules:
+    """What requests keep to.
+
+    At most `per_host` connections to one host are open at a time; `timeout_s` is a resource's
+    deadline, of which connecting and silence have their share; `max_bytes` bounds a body; `contact`
+    says where we can be found; `resolve` takes a name to its addresses, the system's resolver where
+    it is None.
     """
 
-    def __init__(
-        self, rules: AddressRules, *, per_host: int, max_bytes: int, resolve: Resolve | None
-    ) -> None:
-        self._max_bytes = max_bytes
+    addresses: AddressRules
+    per_host: int
+    timeout_s: float
+    max_bytes: int
+    contact: str = ""
+    honour_opt_out: bool = True
+    resolve: Resolve | None = None
+
+
+class Requests:
+    """A session that connects only to what its rules allow. Make it inside the running loop."""
+
+    def __init__(self, rules: RequestRules) -> None:
+        self._rules = rules
         connector = aiohttp.TCPConnector(
             limit=0,  # the fetcher bounds what is in flight, before a resource's deadline starts
-            limit_per_host=per_host,
-            socket_factory=partial(_checked_socket, rules),
-            resolver=None if resolve is None else _Resolver(resolve),
+            limit_per_host=rules.per_host,
+            socket_factory=partial(_checked_socket, rules.addresses),
+            resolver=None if rules.resolve is None else _Resolver(rules.resolve),
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"User-Agent": USER_AGENT},
-            timeout=aiohttp.ClientTimeout(total=None),  # the fetcher's deadline is the only one
+            headers={"User-Agent": user_agent(rules.contact), "Accept-Encoding": ACCEPTED},
+            auto_decompress=False,
+            timeout=aiohttp.ClientTimeout(
+                total=None,  # the fetcher's deadline, which also stands still
+                sock_connect=rules.timeout_s * CONNECT_SHARE,
+                sock_read=rules.timeout_s * SILENCE_SHARE,
+            ),
             trust_env=False,
-            middlewares=(_connection_errors,),
+            middlewares=(self._errors_of_connections,),
         )
 
     async def close(self) -> None:
         """Close all connections."""
         await self._session.close()
 
-    async def get(self, url: str) -> Answer:
+    async def get(self, url: str, known: Validators | None, courtesy: Courtesy) -> Answer:
         """Fetch `url`, following at most five redirects; each hop goes through the same rules.
 
-        Raises `RowError`; has no deadline of its own. A body over the limit, as declared or after
-        decompression, is `TooLarge` and is not read further; an empty one is `InvalidInput`.
+        With `known`, the server is asked only for what has changed since. `courtesy` is asked
+        before each redirect is followed. Raises `RowError`; has no deadline of its
+        own. A body over the limit, as declared or after decompression, is `TooLarge` and is not
+        read further; an empty one is `InvalidInput`.
         """
         hop = _target(url, url)
+        headers = {} if known is None else known.headers()
         for _ in range(MAX_REDIRECTS + 1):
             _host.set(hop.raw_host or "")
-            what = shown(str(hop))
             try:
-                async with self._session.get(hop, allow_redirects=False) as response:
+                async with self._session.get(
+                    hop, headers=headers, allow_redirects=False
+                ) as response:
                     location = response.headers.get("Location")
                     if response.status not in _REDIRECTS or location is None:
-                        return await _answer(response, what, self._max_bytes)
+                        return await _answer(response, self._rules, asked=bool(headers))
             except (aiohttp.ClientError, OSError) as error:
-                raise _translated(error, what) from None
+                raise self._translated(error, shown(str(hop))) from None
+            except RowError as error:
+                if error.transient and error.retry_after:
+                    await courtesy.leave_alone(hop.raw_host or "", error.retry_after, error.message)
+                raise
             hop = _target(location, url, base=hop)
+            await courtesy.may_ask(hop.raw_host or "")
         raise InvalidInput(f"{shown(url)}: more than {MAX_REDIRECTS} redirects")
+
+    async def _errors_of_connections(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Translate here, inside aiohttp: it would repeat a GET on its own, unseen by the chain.
+
+        Only what went over a kept connection is repeated, where the server has closed that in the
+        meantime: most likely nobody has heard of the request.
+        """
+        while True:
+            _way.set(way := _Way())
+            try:
+                return await handler(request)
+            except (aiohttp.ClientError, OSError) as error:
+                never_there = isinstance(error, aiohttp.ClientConnectorError)
+                if way.opened or never_there or not isinstance(error, _GONE):
+                    raise self._translated(error, shown(str(request.url))) from None
+
+    def _translated(self, error: aiohttp.ClientError | OSError, what: str) -> RowError:
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            seconds = self._rules.timeout_s * CONNECT_SHARE
+            return Timeout(f"{what}: no connection within {seconds:g} s")
+        if isinstance(error, TimeoutError):
+            seconds = self._rules.timeout_s * SILENCE_SHARE
+            return Timeout(f"{what}: the server sent nothing for {seconds:g} s")
+        return _translated(error, what)
+
+
+def user_agent(contact: str) -> str:
+    """Who we are, and where to complain."""
+    return f"{USER_AGENT} (+{contact})" if contact else USER_AGENT
 
 
 def _checked_socket(rules: AddressRules, info: "AddrInfoType") -> socket.socket:
@@ -118,6 +218,7 @@ def _checked_socket(rules: AddressRules, info: "AddrInfoType") -> socket.socket:
     reason = rules.refusal(_host.get(), str(sockaddr[0]), int(sockaddr[1]))
     if reason is not None:
         raise _Refused(reason)
+    _way.get().opened = True
     return socket.socket(family=family, type=kind, proto=proto)
 
 
@@ -166,34 +267,62 @@ def _target(text: str, asked: str, base: URL | None = None) -> URL:
     return url if host == url.raw_host else url.with_host(host)
 
 
-async def _answer(response: aiohttp.ClientResponse, what: str, max_bytes: int) -> Answer:
-    if not 200 <= response.status < 300:
+async def _answer(response: aiohttp.ClientResponse, rules: RequestRules, *, asked: bool) -> Answer:
+    unchanged = response.status == HTTPStatus.NOT_MODIFIED and asked
+    if not (200 <= response.status < 300 or unchanged):
+        what = shown(str(response.url))
         raise from_http_status(response.status, what, retry_after=_asked_wait(response))
-    body = await _body(response, what, max_bytes)
-    if not body:
-        raise InvalidInput(f"{what}: the server answered {response.status} with an empty body")
+    if rules.honour_opt_out:
+        _check_opt_out(response)
     return Answer(
-        url=str(response.url.with_user(None)),
+        url=str(response.url),  # aiohttp has taken the user part off
         status=response.status,
         content_type=_header(response, "Content-Type"),
         etag=_header(response, "ETag"),
         last_modified=_header(response, "Last-Modified"),
-        body=body,
+        body=None if unchanged else await _body(response, rules.max_bytes),
     )
 
 
-async def _body(response: aiohttp.ClientResponse, what: str, max_bytes: int) -> bytes:
+def _check_opt_out(response: aiohttp.ClientResponse) -> None:
+    if "X-Robots-Tag" not in response.headers:
+        return
+    directive = opt_out(response.headers.getall("X-Robots-Tag"))
+    if directive is not None:
+        raise Forbidden(
+            f"{shown(str(response.url))}: the server answered X-Robots-Tag: {directive}, and so "
+            "its bytes are not kept (PIPELINE_FETCH_HONOUR_OPT_OUT)"
+        )
+
+
+async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> Body:
+    declared = response.content_length
+    if declared is not None and declared > max_bytes:
+        raise _too_large(response, f"is declared as {declared} bytes,", max_bytes)
+    encoding = response.headers.get("Content-Encoding")
+    inflating = None if encoding is None else inflater(encoding, shown(str(response.url)))
+    collected = Collected()
+    try:
+        async for chunk in response.content.iter_any():
+            for piece in (chunk,) if inflating is None else inflating.pieces(chunk):
+                if collected.size + len(piece) > max_bytes:
+                    raise _too_large(response, "is", max_bytes)
+                collected.add(piece)
+        if inflating is not None:
+            inflating.end()
+        if not collected.size:
+            raise InvalidInput(
+                f"{shown(str(response.url))}: the server answered {response.status} with an empty "
+                "body"
+            )
+        return collected.taken()
+    finally:
+        collected.drop()
+
+
+def _too_large(response: aiohttp.ClientResponse, how: str, max_bytes: int) -> TooLarge:
     limit = f"over the limit of {max_bytes} bytes (PIPELINE_FETCH_MAX_BYTES)"
-    if response.content_length is not None and response.content_length > max_bytes:
-        raise TooLarge(f"{what}: the body is declared as {response.content_length} bytes, {limit}")
-    chunks: list[bytes] = []
-    size = 0
-    async for chunk in response.content.iter_any():
-        size += len(chunk)
-        if size > max_bytes:
-            raise TooLarge(f"{what}: the body is {limit}")
-        chunks.append(chunk)
-    return b"".join(chunks)
+    return TooLarge(f"{shown(str(response.url))}: the body {how} {limit}")
 
 
 def _header(response: aiohttp.ClientResponse, name: str) -> str | None:
@@ -206,26 +335,12 @@ def _asked_wait(response: aiohttp.ClientResponse) -> timedelta | None:
     return parse_retry_after(response.headers.get("Retry-After"), response.headers.get("Date"))
 
 
-async def _connection_errors(
-    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    """Translate here, inside aiohttp: it would repeat a GET on its own, unseen by the chain."""
-    try:
-        return await handler(request)
-    except (aiohttp.ClientError, OSError) as error:
-        raise _translated(error, shown(str(request.url))) from None
-
-
 def _translated(error: aiohttp.ClientError | OSError, what: str) -> RowError:
     # By number: the refusals of several addresses arrive merged into one plain OSError.
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno == errno.EACCES:
         return Blocked(f"{what}: {error.os_error.strerror}")
     if isinstance(error, aiohttp.InvalidURL):
         return InvalidInput(f"{what} is not a URL that can be fetched")
-    if isinstance(error, aiohttp.ClientPayloadError) and isinstance(
-        error.__cause__, ContentEncodingError
-    ):
-        return InvalidInput(f"{what}: the body is not in the encoding that its header names")
     if isinstance(error, aiohttp.ClientResponseError):
         return InvalidInput(f"{what}: the answer is not valid HTTP ({error.message})")
     if isinstance(error, aiohttp.ClientConnectorDNSError):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline_assets.adapters.addresses import host_of
+from pipeline_assets.adapters.addresses import host_of, shown
 from pipeline_assets.adapters.blobs import BlobRef, Copy
+from pipeline_assets.adapters.http import PROCESSES, Fetched, Unchanged
+from pipeline_assets.adapters.packing import Packing
+from pipeline_assets.adapters.validators import NO_VALIDATORS, Validators
 from pipeline_assets.core.agreement import same
 from pipeline_assets.core.budget import Backoff
 from pipeline_assets.core.contract import TIMESTAMP
@@ -20,8 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from pipeline_assets.adapters.http import Fetched
     from pipeline_assets.resources import Resources
+
+    Answer = Fetched[str] | Unchanged | RowError
 
 WAIT_AT_MOST_S = 45.0
 """Two timeouts of 20 s and the waits behind them: a resource that hangs has its three tries, and is
@@ -30,33 +36,71 @@ asked again in another run."""
 
 
 def http(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
-    """Ask the server; each URL once, however many rows name it."""
+    """Ask the server; each URL once, however many rows name it, and only for what has changed."""
     urls = list(dict.fromkeys(work["url"] for work in works))
+    known = resources.copies.find(urls)
     with resources.blobs.pack() as pack:
-        answers = dict(zip(urls, resources.fetcher.fetch_all(urls, pack.add), strict=True))
+        packing = Packing(pack, resources.copies, resources.blobs)
+        answers = _answers(resources, packing, urls, known)
+        places = packing.places()
     # The pack is sealed: the bytes are durable before any row refers to them.
     now = resources.clock()
-    resources.copies.keep(
-        {
-            url: Copy(answer.stored, answer.content_type, now)
-            for url, answer in answers.items()
-            if not isinstance(answer, RowError)
-        }
-    )
-    return [_outcome(work["url"], answers[work["url"]], now) for work in works]
+    copies = {
+        url: _copy(answer, places, known.get(url), now)
+        for url, answer in answers.items()
+        if not isinstance(answer, RowError)
+    }
+    resources.copies.keep(copies)
+    outcomes: dict[str, Outcome] = {
+        url: answer for url, answer in answers.items() if isinstance(answer, RowError)
+    }
+    outcomes |= {url: _made(url, copy, copy.validators) for url, copy in copies.items()}
+    return [outcomes[work["url"]] for work in works]
 
 
 def last_good_copy(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
-    """Answer with the bytes that the URL gave the last time."""
+    """Answer with the bytes that the URL gave the last time, and say how old they are."""
     found = resources.copies.find([work["url"] for work in works])
     return [_copied(resources, work["url"], found.get(work["url"])) for work in works]
 
 
-def _outcome(url: str, answer: Fetched[BlobRef] | RowError, now: datetime) -> Outcome:
-    if isinstance(answer, RowError):
-        return answer
-    validators = (answer.etag, answer.last_modified)
-    return Made((url, answer.content_type, *_place(answer.stored), *validators, now))
+def _answers(
+    resources: Resources, packing: Packing, urls: Sequence[str], known: Mapping[str, Copy]
+) -> dict[str, Answer]:
+    """What became of each URL. What has not changed, but is lost to us, is asked for once more."""
+    validators = {url: copy.validators for url, copy in known.items()}
+    fetch_all = resources.fetcher.fetch_all
+    answers = dict(zip(urls, fetch_all(urls, packing.add, validators), strict=True))
+    lost = [
+        url
+        for url, answer in answers.items()
+        if isinstance(answer, Unchanged) and not resources.blobs.holds(known[url].blob)
+    ]
+    if lost:
+        answers |= zip(lost, fetch_all(lost, packing.add), strict=True)
+    return answers
+
+
+def _copy(
+    answer: Fetched[str] | Unchanged,
+    places: Mapping[str, BlobRef],
+    known: Copy | None,
+    now: datetime,
+) -> Copy:
+    if isinstance(answer, Fetched):
+        validators = Validators(answer.etag, answer.last_modified)
+        return Copy(places[answer.stored], answer.content_type, now, validators)
+    if known is None:
+        raise LookupError(f"{shown(answer.url)}: unchanged since nothing")
+    return Copy(
+        known.blob,
+        answer.content_type or known.content_type,
+        now,
+        Validators(
+            answer.validators.etag or known.validators.etag,
+            answer.validators.last_modified or known.validators.last_modified,
+        ),
+    )
 
 
 def _copied(resources: Resources, url: str, copy: Copy | None) -> Outcome:
@@ -66,11 +110,22 @@ def _copied(resources: Resources, url: str, copy: Copy | None) -> Outcome:
         resources.blobs.read(copy.blob)
     except RowError as error:  # one damaged pack is not the others' loss
         return error
-    return Made((url, copy.content_type, *_place(copy.blob), None, None, copy.fetched_at))
+    made = _made(url, copy, NO_VALIDATORS)
+    return replace(made, remark=_age(copy.fetched_at, resources.clock()))
 
 
-def _place(blob: BlobRef) -> tuple[str, int, int, str]:
-    return blob.pack, blob.offset, blob.size, blob.sha256
+def _age(fetched_at: datetime, now: datetime) -> str:
+    age = max(now - fetched_at, timedelta())
+    hours, minutes = divmod(age.seconds // 60, 60)
+    said = f"{age.days} d {hours} h" if age.days else f"{hours} h {minutes} min"
+    return f"the copy of {fetched_at:%Y-%m-%d %H:%M} UTC stands in, {said} old"
+
+
+def _made(url: str, copy: Copy, validators: Validators) -> Made:
+    blob = copy.blob
+    place = (blob.pack, blob.offset, blob.size, blob.sha256)
+    said = (validators.etag, validators.last_modified)
+    return Made((url, copy.content_type, *place, *said, copy.fetched_at))
 
 
 def _url(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,6 +146,17 @@ STAGE = Stage(
         pa.field("last_modified", pa.string()),
         pa.field("fetched_at", TIMESTAMP),
     ),
+    meanings={
+        "url": "what was fetched",
+        "content_type": "what the server says that it is",
+        "pack": "the blob pack that its bytes are in",
+        "offset": "where in the pack they begin",
+        "size": "how many bytes there are",
+        "sha256": "the hash of the bytes",
+        "etag": "the server's name for this version, where it has one",
+        "last_modified": "when it last changed, as the server says",
+        "fetched_at": "when the server gave these bytes; older than the row for an earlier copy",
+    },
     required=("url", "pack", "offset", "size", "sha256", "fetched_at"),
     rungs=(
         Rung(
@@ -114,9 +180,11 @@ STAGE = Stage(
     derive=_url,
     derives_from=tuple(f"items.{role}_url" for role in Role),
     applies=lambda work: work["url"] is not None,
-    conditions=lambda resources: ",".join(sorted(resources.settings.fetch_allow)),
+    conditions=lambda resources: ",".join(
+        sorted((*resources.settings.fetch_allow, *map(str, resources.settings.fetch_s3)))
+    ),
     per_resource=True,
-    workers=1,
+    workers=PROCESSES,
     agrees=same("sha256"),
     group="ingest",
 )

@@ -1,9 +1,10 @@
 """The address rules, without any network: what is public, what a setting opens, what is shown."""
 
 import ipaddress
+from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets.adapters.addresses import (
@@ -272,3 +273,23 @@ def test_any_text_has_a_host_or_none(text: str) -> None:
     """Never an exception."""
     assert isinstance(host_of(f"http://{text}"), str)
     assert host_of("http://[::1") == ""
+
+
+@given(
+    st.from_regex(
+        r"https?://([a-z0-9.-]{1,12}@)?[a-z0-9x.-]{1,20}(:[0-9]{1,5})?[/@?#]", fullmatch=True
+    )
+)
+@example("http://0177.0.0.1/")
+@example("http://127.0.0.1:80@shop.example/")
+@example("http://shop.example:80/@127.0.0.1/")
+@example("http://face.cafe/")
+@example("http://999.1.1.1/")
+@example("http://0x7f.1/")
+def test_the_quick_way_to_a_host_is_the_same_way(url: str) -> None:
+    """What looks plain is what it looks like."""
+    try:
+        slowly = canonical_host(urlsplit(url).hostname or "")
+    except ValueError:
+        slowly = ""
+    assert host_of(url) == slowly

@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 
 from pipeline_assets.adapters.blobs import BlobRef, Copy
-from pipeline_assets.adapters.copies import URLS_PER_QUERY, Copies
+from pipeline_assets.adapters.copies import PER_QUERY, Copies
 from pipeline_assets.adapters.state import State
+from pipeline_assets.adapters.validators import NO_VALIDATORS, Validators
 from pipeline_assets_tests.conftest import HOUR_START
 
 COPY = Copy(BlobRef("2026/03/02/a.tar", 512, 7, "ab" * 32), "text/html", HOUR_START)
@@ -68,7 +69,25 @@ def test_an_older_copy_does_not_replace_a_newer_one(copies: Copies) -> None:
 
 def test_any_number_of_urls_can_be_asked_for(copies: Copies) -> None:
     """Past what one statement takes."""
-    urls = [f"https://shop.example/{i}" for i in range(URLS_PER_QUERY + 1)]
+    urls = [f"https://shop.example/{i}" for i in range(PER_QUERY + 1)]
     copies.keep(dict.fromkeys(urls, COPY))
     assert len(copies.find(urls)) == len(urls)
     assert copies.find([]) == {}
+
+
+def test_validators_are_kept_with_the_copy(copies: Copies) -> None:
+    """And replaced with it."""
+    kept = replace(COPY, validators=Validators('"v1"', "Mon, 02 Mar 2026 06:00:00 GMT"))
+    copies.keep({"u": kept})
+    assert copies.find(["u"]) == {"u": kept}
+    copies.keep({"u": COPY})
+    assert copies.find(["u"])["u"].validators == NO_VALIDATORS
+
+
+def test_a_copy_is_found_by_its_bytes(copies: Copies) -> None:
+    """Whatever their URL was; of several, one."""
+    elsewhere = replace(COPY.blob, pack="2026/03/02/b.tar", sha256="cd" * 32)
+    copies.keep({"a": COPY, "b": COPY, "c": replace(COPY, blob=elsewhere)})
+    found = copies.holding(["ab" * 32, "cd" * 32, "ef" * 32])
+    assert found == {"ab" * 32: COPY.blob, "cd" * 32: elsewhere}
+    assert copies.holding([]) == {}

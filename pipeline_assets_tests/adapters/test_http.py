@@ -7,24 +7,30 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
 
+from pipeline_assets.adapters.bodies import Body, Spooled, chunks_of
 from pipeline_assets.adapters.http import (
     PER_HOST,
     FakeFetcher,
     Fetched,
     Fetcher,
     HttpFetcher,
+    Unchanged,
 )
 from pipeline_assets.adapters.http_request import USER_AGENT
+from pipeline_assets.adapters.rates import Unlimited
+from pipeline_assets.adapters.validators import Validators
 from pipeline_assets.errors import (
     Blocked,
+    CircuitOpen,
     Forbidden,
     Internal,
     InvalidInput,
@@ -173,6 +179,7 @@ def raw_server(answer: bytes, *, then: str = "close") -> Iterator[tuple[str, lis
 def fetch(fetcher: Fetcher, url: str) -> Fetched[bytes] | RowError:
     """The outcome of one URL, with the body stored as it is."""
     (outcome,) = fetcher.fetch_all([url], bytes)
+    assert not isinstance(outcome, Unchanged)
     return outcome
 
 
@@ -220,9 +227,9 @@ def test_store_sees_bodies_one_at_a_time_and_its_failure_ends_the_call(
 ) -> None:
     """A full disk is not the URL's fault, and the fetcher can be used again."""
     urls = [shop.on(f"/{i}", web.Response(body=b"x")) for i in range(20)]
-    calls: list[bytes] = []
+    calls: list[Body] = []
 
-    def store(body: bytes) -> int:
+    def store(body: Body) -> int:
         calls.append(body)
         if len(calls) == 3:
             raise StorageError("disk", "full")
@@ -318,9 +325,9 @@ def test_a_resource_ends_at_its_deadline() -> None:
     """A server that accepts and says nothing, and one that stops in the middle of the body."""
     for answer in (b"", b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345"):
         with raw_server(answer, then="hang") as (url, seen):
-            outcome = fetch_raw(url, timeout_s=0.1)
+            outcome = fetch_raw(url, timeout_s=0.2)
             assert isinstance(outcome, Timeout)
-            assert "within 0.1 s" in outcome.message
+            assert "sent nothing for 0.1 s" in outcome.message
             assert len(seen) == 1
 
 
@@ -466,15 +473,14 @@ def trap() -> Iterator[socket.socket]:
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Every address that a loop is asked to connect to; none is reached."""
+    """Every address that a socket is told to connect to; none is reached."""
     asked: list[object] = []
 
-    async def sock_connect(_: object, __: socket.socket, address: object) -> None:
-        await asyncio.sleep(0)
+    def connect(_: socket.socket, address: object) -> None:
         asked.append(address)
         raise ConnectionRefusedError
 
-    monkeypatch.setattr(asyncio.selector_events.BaseSelectorEventLoop, "sock_connect", sock_connect)
+    monkeypatch.setattr(socket.socket, "connect", connect)
     return asked
 
 
@@ -689,3 +695,243 @@ def test_the_fake_behaves_like_the_real_one() -> None:
     assert isinstance(second, Forbidden)
     assert isinstance(third, NotFound)
     assert fake.calls == {"a": 1, "b": 1, "c": 1}
+
+
+def test_what_is_known_is_asked_for_only_if_it_has_changed(
+    shop: Shop, fetcher: HttpFetcher
+) -> None:
+    """304 brings the new validators; 200 brings new bytes. Without `known`, neither is sent."""
+    since = "Mon, 02 Mar 2026 06:00:00 GMT"
+    same = shop.on("/same", web.Response(status=304, headers={"ETag": '"v1"'}))
+    new = shop.on("/new", web.Response(body=b"new", headers={"ETag": '"v2"'}))
+    known = {same: Validators('"v1"', since), new: Validators('"v1"', None)}
+    unchanged, fetched = fetcher.fetch_all([same, new], bytes, known)
+    assert unchanged == Unchanged(same, None, Validators('"v1"', None))
+    assert isinstance(fetched, Fetched)
+    assert (fetched.stored, fetched.etag) == (b"new", '"v2"')
+    sent = {
+        (headers.get("If-None-Match"), headers.get("If-Modified-Since"))
+        for headers in shop.requests
+    }
+    assert sent == {('"v1"', since), ('"v1"', None)}
+    assert isinstance(fetch(fetcher, same), InvalidInput)
+    assert "If-None-Match" not in shop.requests[-1]
+
+
+@pytest.mark.parametrize("etag", ["", "a\r\nX-Evil: 1", "\udce9", "é"])
+def test_a_validator_that_no_header_can_hold_is_not_sent(
+    shop: Shop, fetcher: HttpFetcher, etag: str
+) -> None:
+    """A stranger wrote it."""
+    url = shop.on("/x", web.Response(body=b"x"))
+    (outcome,) = fetcher.fetch_all([url], bytes, {url: Validators(etag, None)})
+    assert isinstance(outcome, Fetched)
+    assert "If-None-Match" not in shop.requests[0]
+
+
+@pytest.mark.parametrize("status", [200, 304])
+def test_an_opt_out_is_forbidden_and_its_bytes_are_not_kept(shop: Shop, status: int) -> None:
+    """Also where the bytes are the ones that we have; unless the setting says otherwise."""
+    headers = {"X-Robots-Tag": "noindex, noai"}
+    url = shop.on("/x", web.Response(status=status, body=b"x", headers=headers))
+    known = {url: Validators('"v1"', None)}
+    for honour, expected in ((True, Forbidden), (False, Unchanged if status == 304 else Fetched)):
+        stored: list[object] = []
+        with HttpFetcher(
+            allow=["127.0.0.1"],
+            concurrency=1,
+            timeout_s=9,
+            max_bytes=9,
+            honour_opt_out=honour,
+        ) as fetcher:
+            (outcome,) = fetcher.fetch_all([url], stored.append, known)
+        assert isinstance(outcome, expected)
+        assert len(stored) == (expected is Fetched)
+    shop.on("/x", web.Response(body=b"x", headers={"X-Robots-Tag": "otherbot: noai"}))
+    assert isinstance(fetch_raw(url), Fetched)
+
+
+def test_the_user_agent_says_where_we_can_be_found(shop: Shop) -> None:
+    """Where the setting names a place."""
+    url = shop.on("/x", web.Response(body=b"x"))
+    with HttpFetcher(
+        allow=["127.0.0.1"],
+        concurrency=1,
+        timeout_s=9,
+        max_bytes=9,
+        contact="https://example.org/bot",
+    ) as fetcher:
+        fetch(fetcher, url)
+    assert shop.requests[0]["User-Agent"] == f"{USER_AGENT} (+https://example.org/bot)"
+
+
+def test_a_large_body_is_handed_over_in_a_file(shop: Shop) -> None:
+    """Which is closed behind `store`; a small one comes as bytes."""
+    large = bytes(range(256)) * 8192
+    urls = [shop.on("/l", web.Response(body=large)), shop.on("/s", web.Response(body=b"small"))]
+    bodies: list[Body] = []
+
+    def store(body: Body) -> bytes:
+        bodies.append(body)
+        return b"".join(chunks_of(body))
+
+    with HttpFetcher(
+        allow=["127.0.0.1"], concurrency=2, timeout_s=20, max_bytes=len(large)
+    ) as fetcher:
+        outcomes = fetcher.fetch_all(urls, store)
+    assert [each.stored for each in outcomes if isinstance(each, Fetched)] == [large, b"small"]
+    assert sorted(type(body).__name__ for body in bodies) == ["Spooled", "bytes"]
+    assert all(body.file.closed for body in bodies if isinstance(body, Spooled))
+
+
+def nameless_files() -> set[str]:
+    """What this process has open and nobody else can find."""
+    names = {str(file.readlink()) for file in Path("/proc/self/fd").iterdir() if file.is_symlink()}
+    return {name for name in names if name.endswith("(deleted)")}
+
+
+def test_large_bodies_that_are_given_up_leave_no_file(shop: Shop) -> None:
+    """Cut off, or too large."""
+    url, before = shop.on("/x", web.Response(body=bytes(3_000_000))), nameless_files()
+    with HttpFetcher(
+        allow=["127.0.0.1"], concurrency=2, timeout_s=20, max_bytes=2_000_000
+    ) as fetcher:
+        headers = b"HTTP/1.1 200 OK\r\nContent-Length: 1900000\r\n\r\n"
+        with raw_server(headers + bytes(1_500_000), then="reset") as (cut, _):
+            outcomes = fetcher.fetch_all([url, cut], bytes)
+    assert [type(outcome) for outcome in outcomes] == [TooLarge, Network]
+    assert nameless_files() == before
+
+
+def test_a_drip_of_bytes_ends_at_the_deadline() -> None:
+    """In the headers as in the body: no silence is long, and nothing comes to its end."""
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).split()[1]
+        writer.write(b"HTTP/1.1 200 OK\r\nX-A: " if head == b"/h" else b"HTTP/1.1 200 OK\r\n\r\n")
+        with suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+        ended.set()
+
+    ended = threading.Event()
+    with running_loop() as run:
+        server = run(asyncio.start_server(drip, "127.0.0.1", 0))
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for path in ("/h", "/b"):
+            outcome = fetch_raw(url + path, timeout_s=0.3)
+            assert isinstance(outcome, Timeout)
+            assert "no complete answer within 0.3 s" in outcome.message
+            assert ended.wait(5)
+            ended.clear()
+        server.close()
+
+
+def test_a_connection_that_is_not_answered_ends_at_its_share_of_the_deadline() -> None:
+    """A quarter: the address is not there, however patient a body would be waited for."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        place = full.getsockname()
+        with ExitStack() as held:
+            for _ in range(3):  # until the queue of the listener is full
+                waiting = held.enter_context(socket.socket())
+                waiting.setblocking(False)
+                with suppress(BlockingIOError):
+                    waiting.connect(place)
+            outcome = fetch_raw(f"http://127.0.0.1:{place[1]}/", timeout_s=0.4)
+    assert isinstance(outcome, Timeout)
+    assert "no connection within 0.1 s" in outcome.message
+
+
+class Told(Unlimited):
+    """Notes which hosts asked to be left alone."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[str, float]] = []
+
+    def leave_alone(self, host: str, wait: timedelta, _why: str) -> None:
+        """Noted."""
+        self.told.append((host, wait.total_seconds()))
+
+
+def test_after_a_long_retry_after_nothing_that_has_not_begun_is_asked(shop: Shop) -> None:
+    """In the same call; another host is. The rows know how long to wait, and all are told."""
+    names = {"one.example": ["127.0.0.1"], "two.example": ["127.0.0.1"]}
+    busy = web.Response(status=429, headers={"Retry-After": "600"})
+    for n in range(40):
+        shop.on(f"/{n}", busy)
+        shop.on(f"/other-{n}", web.Response(body=b"x"))
+    told = Told()
+    with HttpFetcher(
+        allow=list(names),
+        concurrency=16,
+        timeout_s=9,
+        max_bytes=9,
+        rates=told,
+        resolve=names.__getitem__,
+    ) as fetcher:
+        outcomes = fetcher.fetch_all(
+            [f"http://one.example:{shop.port}/{n}" for n in range(40)]
+            + [f"http://two.example:{shop.port}/other-{n}" for n in range(40)],
+            bytes,
+        )
+    asked = sum(count for path, count in shop.hits.items() if "other" not in path)
+    assert asked <= PER_HOST
+    kinds = Counter(type(outcome) for outcome in outcomes)
+    assert kinds == {RateLimited: asked, CircuitOpen: 40 - asked, Fetched: 40}
+    for outcome in outcomes:
+        if isinstance(outcome, CircuitOpen):
+            assert outcome.retry_after is not None
+            assert 590 < outcome.retry_after.total_seconds() <= 600
+            assert "http://one.example" in outcome.message
+    assert told.told == [("one.example", 600.0)]
+
+
+def test_a_short_retry_after_is_waited_for_by_those_that_have_not_begun(shop: Shop) -> None:
+    """All of them have their answer, none before it is due."""
+    times: list[float] = []
+
+    async def once_busy(_: web.Request) -> web.Response:
+        times.append(asyncio.get_running_loop().time())
+        if len(times) == 1:
+            return web.Response(status=503, headers={"Retry-After": "1"})
+        return web.Response(body=b"x")
+
+    shop.answers = {f"/{n}": once_busy for n in range(3)}
+    with HttpFetcher(
+        allow=["127.0.0.1"], concurrency=4, per_host=1, timeout_s=9, max_bytes=9
+    ) as fetcher:
+        first, *others = fetcher.fetch_all([shop.url(f"/{n}") for n in range(3)], bytes)
+    assert isinstance(first, Overloaded)
+    assert all(isinstance(each, Fetched) for each in others)
+    assert times[1] - times[0] >= 1.0
+
+
+def test_a_redirect_waits_for_its_hosts_turn_and_the_deadline_does_not(shop: Shop) -> None:
+    """It goes to a host that asked to be left alone for a second; the resource has half of one."""
+    names = {"cdn.example": ["127.0.0.1"]}
+
+    class Busy(Unlimited):
+        def left_alone(self, hosts: Collection[str]) -> dict[str, float]:
+            return {"cdn.example": 1.0} if "cdn.example" in hosts else {}
+
+    shop.on("/a", redirect(f"http://cdn.example:{shop.port}/b"))
+    shop.on("/b", web.Response(body=b"x"))
+    with HttpFetcher(
+        allow=["127.0.0.1", "cdn.example"],
+        concurrency=1,
+        timeout_s=0.5,
+        max_bytes=9,
+        rates=Busy(),
+        resolve=names.__getitem__,
+    ) as fetcher:
+        assert isinstance(fetch(fetcher, shop.url("/a")), Fetched)
+
+
+def test_the_fake_knows_what_has_not_changed() -> None:
+    """Where it is asked with validators."""
+    fake = FakeFetcher({"a": b"body"}, unchanged={"a"})
+    known = {"a": Validators('"v"', None)}
+    assert fake.fetch_all(["a"], len, known) == [Unchanged("a", None, known["a"])]
+    assert isinstance(fake.fetch_all(["a"], len)[0], Fetched)

@@ -11,6 +11,7 @@ import pytest
 from pipeline_assets.adapters.blobs import BlobRef, Copy
 from pipeline_assets.adapters.engine import materialize
 from pipeline_assets.adapters.orders import Order
+from pipeline_assets.adapters.packing import ASK_AT_BYTES
 from pipeline_assets.adapters.shards import Surroundings
 from pipeline_assets.core.breaker import Mode
 from pipeline_assets.core.budget import RETRY_CAPACITY, SUCCESSES_PER_RETRY, Again, next_try
@@ -362,8 +363,8 @@ def test_an_interrupted_fetch_leaves_no_file(
 ) -> None:
     """Neither a pack nor the beginning of one."""
 
-    def interrupted(_urls: Sequence[str], store: Callable[[bytes], BlobRef]) -> None:
-        store(b"a body")
+    def interrupted(_urls: Sequence[str], store: Callable[[bytes], str], _known: object) -> None:
+        store(bytes(ASK_AT_BYTES))
         assert list(platform.resources.data.rglob("*.tar.*"))
         raise KeyboardInterrupt
 
@@ -371,3 +372,62 @@ def test_an_interrupted_fetch_leaves_no_file(
     with pytest.raises(KeyboardInterrupt):
         fetch.http(platform.resources, [Work(("a",), {"url": "http://shop.example/a"})])
     assert not list(platform.resources.data.rglob("*.tar*"))
+
+
+def test_what_has_not_changed_is_not_sent_again(
+    platform: Platform, goods: Goods, shop: FickleShop
+) -> None:
+    """The row has its bytes, with the time at which the server said so."""
+    item = goods.product("a", has_document=False)
+    before = fetched(platform, item)["a/image"]
+    platform.clock.advance(3600)
+    platform.run(fetch.STAGE, force=True)
+    after = platform.rows("fetched")["a/image"]
+    assert shop.requests(image_path(item)) == 2
+    assert len(packs(platform)) == 1
+    place = ("url", "content_type", "pack", "offset", "size", "sha256", "etag")
+    assert [after[name] for name in place] == [before[name] for name in place]
+    assert after["etag"] is not None
+    assert (after["rung"], after["error"]) == ("http", None)
+    assert after["fetched_at"] == platform.clock.at
+
+
+def test_what_has_not_changed_but_is_lost_is_sent_again(
+    platform: Platform, goods: Goods, shop: FickleShop
+) -> None:
+    """Asked for once more, without conditions, and stored anew."""
+    item = goods.product("a", has_document=False)
+    before = fetched(platform, item)["a/image"]
+    (pack,) = packs(platform)
+    pack.unlink()
+    platform.run(fetch.STAGE, force=True)
+    after = platform.rows("fetched")["a/image"]
+    assert shop.requests(image_path(item)) == 3
+    assert (after["sha256"], after["pack"] == before["pack"]) == (before["sha256"], False)
+    assert platform.resources.blobs.read(
+        BlobRef(after["pack"], after["offset"], after["size"], after["sha256"])
+    )
+
+
+def test_the_same_bytes_under_another_address_are_stored_once(
+    platform: Platform, goods: Goods
+) -> None:
+    """In whatever micro-batch, hour or pack."""
+    first = goods.product("a", file_name="one", has_document=False)
+    second = goods.product("b", file_name="two", has_document=False)
+    fetched(platform, first)
+    rows = fetched(platform, first, second)
+    assert rows["b/image"]["url"] != rows["a/image"]["url"]
+    assert rows["b/image"]["pack"] == rows["a/image"]["pack"]
+    assert len(packs(platform)) == 1
+
+
+def test_an_old_copy_says_how_old_it_is(platform: Platform, goods: Goods, shop: FickleShop) -> None:
+    """Behind the reason why there is no newer one; its own time is in the row."""
+    item = goods.product("a")
+    then = fetched(platform, item)["a/image"]["fetched_at"]
+    shop.gone[image_path(item)] = 503
+    platform.clock.advance(26 * 3600)
+    row = fetched(platform, item, replace(item, item_id="b"))["b/image"]
+    assert "503; the copy of 2026-03-03 06:00 UTC stands in, 1 d 2 h old" in str(row["error"])
+    assert row["fetched_at"] == then

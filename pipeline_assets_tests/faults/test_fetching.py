@@ -1,0 +1,182 @@
+"""Each fault ends at its deadline at the latest, with the right reason, in bounded memory."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pytest
+
+from pipeline_assets.adapters.bodies import Body, chunks_of
+from pipeline_assets.adapters.http import PER_HOST, Fetched, HttpFetcher, Unchanged
+from pipeline_assets.errors import ErrorKind, RowError
+from pipeline_assets_tests.faults import memory
+from pipeline_assets_tests.faults.hostile import (
+    ASKS_FOR_TIME,
+    BODY,
+    DEADLINE_S,
+    FAULTS,
+    HARMLESS,
+    MAX_BYTES,
+    SMUGGLED,
+    TABLE,
+    at_once,
+)
+from pipeline_assets_tests.faults.server import (
+    Fault,
+    FaultServer,
+    Then,
+    answer,
+    never_accepting,
+    sound,
+)
+
+GRACE_S = 1.0
+AT_ONCE = 16
+TO_WORK_WITH_BYTES = 50_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """What a resource gave, and when."""
+
+    outcome: Fetched[bytes] | RowError
+    seconds: float
+
+    @property
+    def kind(self) -> ErrorKind | None:
+        """Why there is no value."""
+        return None if isinstance(self.outcome, Fetched) else self.outcome.kind
+
+
+def whole(body: Body) -> bytes:
+    """A body as it is."""
+    return b"".join(chunks_of(body))
+
+
+def fetched(url: str) -> Ended:
+    """One resource, by a fetcher of its own, to which loopback is open."""
+    with HttpFetcher(
+        allow=["127.0.0.0/8"], concurrency=1, timeout_s=DEADLINE_S, max_bytes=MAX_BYTES
+    ) as fetcher:
+        fetcher.fetch_all([], whole)  # what it costs to begin is not the server's doing
+        started = time.monotonic()
+        (outcome,) = fetcher.fetch_all([url], whole)
+        assert not isinstance(outcome, Unchanged)
+        return Ended(outcome, time.monotonic() - started)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[FaultServer]:
+    """One server with everything that can go wrong."""
+    with FaultServer(FAULTS) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def ended(server: FaultServer) -> dict[str, Ended]:
+    """How each fault ended; many of them wait, and so they wait together."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        return dict(zip(FAULTS, pool.map(fetched, map(server.url, FAULTS)), strict=True))
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_ends_in_time_with_its_reason(name: str, ended: dict[str, Ended]) -> None:
+    """What is harmless is no fault, and what came is complete."""
+    end, expected = ended[name], TABLE[name].kind
+    assert end.kind == expected, end.outcome
+    assert end.seconds < DEADLINE_S + GRACE_S
+    if isinstance(end.outcome, Fetched):
+        assert end.outcome.stored == BODY
+
+
+def test_each_is_asked_for_once_and_redirects_six_times(
+    server: FaultServer, ended: dict[str, Ended]
+) -> None:
+    """Whether again is the chain's affair; five redirects may be followed."""
+    assert set(ended) == set(server.asked)
+    again = {name: asked for name, asked in server.asked.items() if asked != 1}
+    assert again == {"redirect-to-itself": 6, "redirects-in-a-ring": 6}
+
+
+@pytest.mark.parametrize("name", ASKS_FOR_TIME)
+def test_who_asks_for_time_is_heard(name: str, ended: dict[str, Ended]) -> None:
+    """In the outcome, for the chain."""
+    outcome = ended[name].outcome
+    assert isinstance(outcome, RowError)
+    assert outcome.retry_after == timedelta(seconds=3)
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_who_accepts_nobody_is_given_up_at_the_deadline(*, full: bool) -> None:
+    """Connected and unheard, or not even connected."""
+    with never_accepting(full=full) as url:
+        end = fetched(url)
+    assert end.kind == ErrorKind.TIMEOUT
+    assert end.seconds < DEADLINE_S + GRACE_S
+
+
+def test_bytes_behind_an_answer_are_not_the_next_one() -> None:
+    """A connection on which more came than was declared is not used again."""
+    faults = {
+        "long": at_once(answer([b"1st", SMUGGLED], length=3), then=Then.HANG),
+        "next": Fault(sent=sound(BODY), then=Then.KEEP),
+    }
+    with (
+        FaultServer(faults) as server,
+        HttpFetcher(
+            allow=[server.host], concurrency=1, timeout_s=DEADLINE_S, max_bytes=MAX_BYTES
+        ) as fetcher,
+    ):
+        for _ in range(3):
+            first, second = fetcher.fetch_all([server.url("long"), server.url("next")], whole)
+            assert isinstance(first, Fetched)
+            assert first.stored == b"1st"
+            assert isinstance(second, Fetched)
+            assert second.stored == BODY
+
+
+def test_a_server_that_closes_without_a_word_loses_no_request(server: FaultServer) -> None:
+    """A connection that it kept open a moment ago may be gone when the next request is made."""
+    urls = [server.url(f"closes-without-a-word?{number}") for number in range(100)]
+    with HttpFetcher(
+        allow=[server.host], concurrency=AT_ONCE, timeout_s=DEADLINE_S, max_bytes=MAX_BYTES
+    ) as fetcher:
+        outcomes = fetcher.fetch_all(urls, whole)
+    assert [outcome for outcome in outcomes if isinstance(outcome, RowError)] == []
+
+
+def test_a_fault_does_not_disturb_its_neighbours(server: FaultServer) -> None:
+    """All of them through one fetcher, twice, with sound resources between."""
+    names = [name for name in FAULTS if name not in (*HARMLESS, *ASKS_FOR_TIME)]
+    urls = [url for name in names for url in (server.url(name), server.url(f"sound?{name}"))]
+    with HttpFetcher(
+        allow=[server.host], concurrency=AT_ONCE, timeout_s=DEADLINE_S, max_bytes=MAX_BYTES
+    ) as fetcher:
+        outcomes = fetcher.fetch_all(urls, whole)
+    assert all(isinstance(outcome, Fetched) for outcome in outcomes[1::2])
+    kinds = {
+        name: outcome.kind
+        for name, outcome in zip(names, outcomes[::2], strict=True)
+        if isinstance(outcome, RowError)
+    }
+    assert kinds == {name: TABLE[name].kind for name in names}
+
+
+def test_memory_is_bounded_whatever_is_sent(server: FaultServer) -> None:
+    """By the limit of a body for each request in flight to the host, and some to work with."""
+    names = [
+        *("ten-gb", "ten-gb-undeclared", "gzip-bomb", "endless-chunks"),
+        *("endless-headers", "error-page-without-end"),
+    ]
+    urls = [server.url(f"{name}?{number}") for number in range(4) for name in names]
+    max_bytes = 20_000_000
+    command = [sys.executable, "-m", memory.__name__, str(max_bytes), "20", server.url("sound")]
+    ran = subprocess.run([*command, *urls], capture_output=True, text=True, check=True, timeout=60)
+    found = json.loads(ran.stdout)
+    assert found["kinds"] == [None, *(TABLE[name].kind for name in names * 4)]
+    assert found["grown_bytes"] < PER_HOST * max_bytes + TO_WORK_WITH_BYTES
