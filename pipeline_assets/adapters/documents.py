@@ -1,28 +1,34 @@
-"""Documents: what the bytes are, how many pages, and their text, by structure or by plain force."""
+"""Documents: what the bytes are, how many pages, and their text, by structure or by plain force.
+
+What is done here to a stranger's bytes may take long, or kill: stages ask `parsers` for it.
+"""
 
 import codecs
 import html
 import re
-import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
-from pipeline_assets.errors import InvalidInput, TooLarge, Unsupported
+from pipeline_assets.adapters import pdfs
+from pipeline_assets.adapters.encodings import text_of
+from pipeline_assets.adapters.languages import declared_language, detected_language
+from pipeline_assets.errors import InvalidInput, TooLarge
 
 PDF, HTML, TEXT = "application/pdf", "text/html", "text/plain"
 SNIFFED_BYTES = 4096
 MAX_TEXT_CHARS = 1_000_000
 MAX_PLAIN_BYTES = 2_000_000
 """As much of a page as is read by plain force: what is larger is hardly text."""
-TITLE_CHARS = 64_000
-"""The part of a page in which its title is looked for."""
-MAX_INFLATED_BYTES = 20_000_000
+HEAD_CHARS = 64_000
+"""The part of a page in which its title and its language are looked for."""
+TITLE_CHARS = 500
+"""As much of a title as is kept: what is longer is a text in the wrong place."""
 
 _MARKUP = re.compile(
     rb"<\s*(!doctype|html|head|body|title|meta|div|p|h1|article|span|table)\b", re.IGNORECASE
 )
 _BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # Hostile pages must cost no more than others: every pattern here takes time linear in its input.
 _IGNORED = re.compile(r"(?i)<(?:(script|style|noscript|template|svg)\b|!--)")
 _IGNORED_END = {
@@ -37,25 +43,27 @@ _TAG = re.compile(r"<[^>]*+>")
 _HUGE_REFERENCE = re.compile(r"(?i)&#(?:[0-9]{8,}+|x[0-9a-f]{8,}+);?")
 _SPACES = re.compile(r"[ \t\r\f\v\xa0]+")
 _LINES = re.compile(r"\s*\n\s*")
-_STREAM = re.compile(rb"stream\r?\n")
-_STREAM_END = re.compile(rb"\r?\nendstream")
-_SHOWN = re.compile(
-    rb"\((?:\\.|[^\\()])*+\)\s*+(?:Tj|'|\")"
-    rb"|\[(?:\((?:\\.|[^\\()])*+\)|[^\[\]()\\])*+\]\s*+TJ",
-    re.DOTALL,
-)
-_STRING = re.compile(rb"\(((?:\\.|[^\\()])*+)\)", re.DOTALL)
-_CHARSET = re.compile(rb"""(?i)<meta[^>]+charset\s*+=\s*+["']?\s*+([\w.:-]+)""")
-_NO_CHARSETS = ("idna", "punycode", "raw-unicode-escape", "unicode-escape")
-"""Codecs of Python that no page is written in; two of them are slow on large inputs."""
+# No search through the whole text: it takes any number for a date, and up to a second.
+_DATES = {
+    "original_date": True,
+    "extensive_search": False,
+    "outputformat": "%Y-%m-%dT%H:%M:%S%z",
+}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Document:
-    """The text of a document, and its title where it has one."""
+    """The text of a document, and what else it says of itself, or shows.
 
-    title: str | None
+    `language` is an ISO 639 code; `encoding` is how the bytes of a page or text were read.
+    """
+
+    title: str | None = None
     text: str
+    language: str | None = None
+    encoding: str | None = None
+    published: datetime | None = None
+    pages: int | None = None
 
 
 def sniff(data: bytes) -> str:
@@ -63,6 +71,8 @@ def sniff(data: bytes) -> str:
     head = data[:SNIFFED_BYTES]
     if b"%PDF-" in head[:1024]:
         return PDF
+    if head.startswith(_UTF16):
+        head = head.decode("utf-16", "ignore").encode("utf-8", "ignore")
     if _MARKUP.search(head):
         return HTML
     if not head.strip():
@@ -74,8 +84,7 @@ def sniff(data: bytes) -> str:
 
 def count_pages(data: bytes) -> int:
     """The number of pages of a PDF. Raises `Unsupported` if encrypted, else `InvalidInput`."""
-    with _PdfFile(data) as pdf:
-        return len(pdf)
+    return pdfs.count_pages(data)
 
 
 def structured(data: bytes) -> Document:
@@ -85,24 +94,30 @@ def structured(data: bytes) -> Document:
         return _structured_pdf(data)
     if media_type == HTML:
         return _structured_html(data)
-    return _document(None, _text_of(data), "the document has no text")
+    text, encoding = text_of(data)
+    return _document(Document(text=text, encoding=encoding), "the document has no text")
 
 
 def plain(data: bytes) -> Document:
     """Whatever text can be had by force: tags stripped, a PDF's drawn strings."""
     if sniff(data) == PDF:
-        if b"/Encrypt" in data:
-            raise Unsupported("the PDF is encrypted: its strings cannot be read")
-        return _document(None, "\n".join(_drawn_strings(data)), "no text is drawn in the PDF")
+        text = "\n".join(pdfs.drawn_strings(data))
+        return _document(Document(text=text), "no text is drawn in the PDF")
     if len(data) > MAX_PLAIN_BYTES:
         raise TooLarge(
             f"{len(data)} bytes of markup or text, over the limit of {MAX_PLAIN_BYTES} for reading "
             "by plain force"
         )
-    source = _text_of(data)
+    source, encoding = text_of(data)
+    head = source[:HEAD_CHARS]
     lines = _without_tags(_BLOCK, "\n", _without_ignored(source))
-    text = _unescape(_without_tags(_TAG, " ", lines))
-    return _document(_title(source[:TITLE_CHARS]), text, "the page has no text")
+    found = Document(
+        title=_title(head),
+        text=_unescape(_without_tags(_TAG, " ", lines)),
+        language=declared_language(head),
+        encoding=encoding,
+    )
+    return _document(found, "the page has no text")
 
 
 def _title(head: str) -> str | None:
@@ -137,97 +152,51 @@ def _unescape(text: str) -> str:
 def _structured_html(data: bytes) -> Document:
     import trafilatura  # noqa: PLC0415 - a third of a second that loading the stages must not cost
 
-    found = trafilatura.bare_extraction(_text_of(data), with_metadata=True, include_comments=False)
+    source, encoding = text_of(data)
+    found = trafilatura.bare_extraction(
+        source, with_metadata=True, include_comments=False, date_extraction_params=_DATES
+    )
     if found is None or not found.text:
         raise InvalidInput("no main text was found in the page")
-    return _document(found.title, found.text, "the page has no main text")
+    document = Document(
+        title=found.title,
+        text=found.text,
+        language=declared_language(source[:HEAD_CHARS]),
+        encoding=encoding,
+        published=_published(found.date),
+    )
+    return _document(document, "the page has no main text")
+
+
+def _published(date: str | None) -> datetime | None:
+    """A date as a page gives it, with or without its time; without a zone it is taken as UTC."""
+    if date is None:
+        return None
+    found = datetime.fromisoformat(date)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _structured_pdf(data: bytes) -> Document:
-    with _PdfFile(data) as pdf:
-        text = "\n\n".join(_page_text(page) for page in pdf)
-        title = pdf.get_metadata_value("Title") or None
-    return _document(title, text, "the PDF has no text layer: a scan, or pictures only")
+    found = pdfs.read_pdf(data, MAX_TEXT_CHARS)
+    document = Document(
+        title=found.title, text=found.text, published=found.made_at, pages=found.pages
+    )
+    return _document(document, "the PDF has no text that can be printed")
 
 
-def _page_text(page: Any) -> str:
-    text = page.get_textpage()
-    try:
-        return str(text.get_text_bounded())
-    finally:
-        text.close()
-        page.close()
-
-
-class _PdfFile:
-    """A PDF that is open for the length of a `with` block."""
-
-    def __init__(self, data: bytes) -> None:
-        import pypdfium2  # noqa: PLC0415
-
-        try:
-            self._pdf = pypdfium2.PdfDocument(data)
-        except pypdfium2.PdfiumError as error:
-            if "password" in str(error).lower():
-                raise Unsupported("the PDF is encrypted and needs a password") from None
-            raise InvalidInput(f"the PDF cannot be opened: {error}") from None
-
-    def __enter__(self) -> Any:
-        return self._pdf
-
-    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
-        import pypdfium2  # noqa: PLC0415
-
-        self._pdf.close()
-        if isinstance(error, pypdfium2.PdfiumError):
-            raise InvalidInput(f"the PDF cannot be read: {error}") from None
-
-
-def _drawn_strings(data: bytes) -> Iterator[str]:
-    at = 0
-    while opened := _STREAM.search(data, at):
-        closed = _STREAM_END.search(data, opened.end())
-        if closed is None:
-            return
-        for shown in _SHOWN.finditer(_inflated(data[opened.end() : closed.start()])):
-            parts = (_unescaped(part) for part in _STRING.findall(shown.group()))
-            yield b"".join(parts).decode("latin-1")
-        at = closed.end()
-
-
-def _inflated(stream: bytes) -> bytes:
-    try:
-        return zlib.decompressobj().decompress(stream, MAX_INFLATED_BYTES)
-    except zlib.error:
-        return stream
-
-
-def _unescaped(string: bytes) -> bytes:
-    return re.sub(rb"\\([()\\])", rb"\1", re.sub(rb"\\(\d{1,3})", _octal, string))
-
-
-def _octal(match: re.Match[bytes]) -> bytes:
-    return bytes([int(match.group(1), 8) & 0xFF]) if match.group(1).isdigit() else b""
-
-
-def _text_of(data: bytes) -> str:
-    declared = _CHARSET.search(data[:SNIFFED_BYTES])
-    for encoding in (declared.group(1).decode("ascii") if declared else "utf-8", "utf-8-sig"):
-        try:
-            if codecs.lookup(encoding).name not in _NO_CHARSETS:
-                return data.decode(encoding)
-        except (LookupError, UnicodeError):
-            continue
-    return data.decode("windows-1252", errors="replace")
-
-
-def _document(title: str | None, text: str, empty: str) -> Document:
-    cleaned = _clean(text)
-    if not cleaned:
+def _document(found: Document, empty: str) -> Document:
+    """The document with its text and title cleaned, and with its language, if that can be told."""
+    text = _clean(found.text)
+    if not text:
         raise InvalidInput(empty)
-    if len(cleaned) > MAX_TEXT_CHARS:
-        raise TooLarge(f"{len(cleaned)} characters of text, over the limit of {MAX_TEXT_CHARS}")
-    return Document(_clean(title) or None if title else None, cleaned)
+    if len(text) > MAX_TEXT_CHARS:
+        raise TooLarge(f"{len(text)} characters of text, over the limit of {MAX_TEXT_CHARS}")
+    return replace(
+        found,
+        title=_clean(found.title)[:TITLE_CHARS] or None if found.title else None,
+        text=text,
+        language=found.language or detected_language(text),
+    )
 
 
 def _clean(text: str) -> str:
