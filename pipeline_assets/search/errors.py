@@ -3,7 +3,9 @@
 PipelineError
 ├── ContractError
 │   └── DimensionMismatch    a vector does not fit its space; the index stays as it was
-└── IndexDamaged             the index cannot be read; it is made again from the tables
+├── IndexDamaged             the index cannot be read; it is made again from the tables
+├── NotIndexed               an item that others should be like is not current
+└── NoQuery                  a line of a file of queries is none
 """
 
 from pipeline_assets.errors import ContractError, PipelineError
@@ -29,6 +31,25 @@ class IndexDamaged(PipelineError):
     def __init__(self, path: str, reason: str) -> None:
         self.path, self.reason = path, reason
         super().__init__(
-            f"the search index {path} cannot be read: {reason}. Move its folder away and "
-            "materialize search_index again: it is made anew from enriched_items."
+            f"the search index {path} cannot be read: {reason}. "
+            "`pipeline-assets index rebuild` makes it anew from enriched_items."
         )
+
+
+class NotIndexed(PipelineError):
+    """The index has no current item of that id."""
+
+    def __init__(self, item_id: str) -> None:
+        self.item_id = item_id
+        super().__init__(
+            f"the search index has no current item {item_id!r}: "
+            f"`pipeline-assets show {item_id}` says whether any hour has it."
+        )
+
+
+class NoQuery(PipelineError):
+    """A line of a file of queries is not one; none of them is asked."""
+
+    def __init__(self, path: str, line: int, found: str, expected: str) -> None:
+        self.path, self.line, self.found, self.expected = path, line, found, expected
+        super().__init__(f"line {line} of {path} is no query: {found!r}. Make it {expected}.")

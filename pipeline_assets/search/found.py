@@ -4,6 +4,7 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 
+from pipeline_assets.search.filters import PASSES, Filters
 from pipeline_assets.search.keyword import snippet
 from pipeline_assets.search.ranking import PENDING_WEIGHT, Candidate, Match, Ranked
 from pipeline_assets.search.records import Hit
@@ -11,7 +12,7 @@ from pipeline_assets.search.records import Hit
 SNIPPET_CHARS = 160
 
 # A better twin may be past the depth of its own, longer lists: it is fetched here.
-CANDIDATES = """
+CANDIDATES = f"""
 WITH found AS (
     SELECT twin, MIN(COALESCE(quality, :pending)) AS weight FROM entry
     WHERE entry_id IN (SELECT value FROM json_each(:ids)) GROUP BY twin
@@ -19,42 +20,50 @@ WITH found AS (
 SELECT entry_id, item_id, quality, twin FROM entry
 WHERE entry_id IN (SELECT value FROM json_each(:ids))
 UNION
-SELECT one.entry_id, one.item_id, one.quality, one.twin
-FROM found JOIN entry AS one ON one.twin = found.twin AND one.is_current = 1
-WHERE COALESCE(one.quality, :pending) > found.weight
-"""
+SELECT entry.entry_id, entry.item_id, entry.quality, entry.twin
+FROM found JOIN entry ON entry.twin = found.twin AND entry.is_current = 1
+WHERE COALESCE(entry.quality, :pending) > found.weight AND {PASSES}
+"""  # noqa: S608 - of constants only
 HIT = """
-SELECT hour, name, label, label_confidence, COALESCE(description, text, title, '')
-FROM entry WHERE entry_id = ?
+SELECT hour, kind, name, label, label_confidence, factors, COALESCE(description, text, title, '')
+FROM entry JOIN content USING (entry_id) WHERE entry_id = ?
 """
 
 
 def candidates_of(
-    connection: sqlite3.Connection, lists: Mapping[str, Sequence[Match]]
+    connection: sqlite3.Connection, lists: Mapping[str, Sequence[Match]], filters: Filters
 ) -> dict[int, Candidate]:
-    """Every entry of the lists, and their twins of better quality."""
+    """Every entry of the lists, and their twins of better quality that pass the filters."""
     ids = sorted({match.entry_id for matches in lists.values() for match in matches})
     values = {"ids": json.dumps(ids), "pending": PENDING_WEIGHT}
-    return {row[0]: Candidate(*row) for row in connection.execute(CANDIDATES, values)}
+    found = connection.execute(CANDIDATES, filters.values | values)
+    return {row[0]: Candidate(*row) for row in found}
 
 
-def hits_of(connection: sqlite3.Connection, expression: str, ranked: Sequence[Ranked]) -> list[Hit]:
-    """The hits in the given order; snippets show what `expression` matched, where it did."""
-    return [_hit(connection, expression, one) for one in ranked]
+def hits_of(
+    connection: sqlite3.Connection, words: Sequence[str], ranked: Sequence[Ranked]
+) -> list[Hit]:
+    """The hits in the given order; snippets show which of `words` matched, where they did."""
+    return [_hit(connection, words, one) for one in ranked]
 
 
-def _hit(connection: sqlite3.Connection, expression: str, ranked: Ranked) -> Hit:
+def _hit(connection: sqlite3.Connection, words: Sequence[str], ranked: Ranked) -> Hit:
     one = ranked.candidate
     row = connection.execute(HIT, (one.entry_id,)).fetchone()
-    hour, name, label, label_confidence, words = row
+    hour, kind, name, label, label_confidence, factors, text = row
     return Hit(
         item_id=one.item_id,
         hour=hour,
+        kind=kind,
         name=name,
         label=label,
         label_confidence=label_confidence,
         quality=one.quality,
         score=ranked.score,
         ranks=ranked.ranks,
-        snippet=snippet(connection, expression, one.entry_id) or words[:SNIPPET_CHARS],
+        snippet=snippet(connection, words, one.entry_id) or text[:SNIPPET_CHARS],
+        gains=ranked.gains,
+        weight=one.weight,
+        lifted_over=ranked.lifted_over,
+        factors=json.loads(factors),
     )

@@ -1,27 +1,57 @@
-"""The search index: an hour goes in, hits come out."""
+"""The search index: hours go in, hits come out."""
 
+import json
 import sqlite3
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import get_args
+from typing import TypeVar, get_args
 
 import pyarrow as pa
 
 from pipeline_assets.errors import StorageError
-from pipeline_assets.search import keyword, replace, store, vector, vector_files
-from pipeline_assets.search.errors import IndexDamaged
-from pipeline_assets.search.found import candidates_of, hits_of
-from pipeline_assets.search.ranking import Match, fuse
-from pipeline_assets.search.records import Embedder, Hit, HourIndexed, Mode
+from pipeline_assets.search import (
+    asked,
+    generations,
+    replace,
+    store,
+    vector_files,
+    vector_rows,
+)
+from pipeline_assets.search.asked import Asked
+from pipeline_assets.search.errors import IndexDamaged, NotIndexed
+from pipeline_assets.search.filters import EVERYTHING, Filters
+from pipeline_assets.search.records import (
+    Embedder,
+    Hit,
+    HourIndexed,
+    Mode,
+    Rebuilt,
+    Sizes,
+    Vector,
+    VectorIndex,
+)
 from pipeline_assets.search.rows import entries_of
+from pipeline_assets.search.store import Snapshot
+from pipeline_assets.search.words import words_of
 
-DEPTH = 100
-"""Entries that each list puts forward at least; past rank 100 a list gives less than 40 % of what
-its first gets, so that nothing below it makes a top ten on its own."""
+T = TypeVar("T")
 
-SPACES = "SELECT DISTINCT space FROM vector_file ORDER BY space"
-COUNT = "SELECT COUNT(*) FROM entry WHERE is_current = 1"
+SPACES = "SELECT DISTINCT space FROM vector_index ORDER BY space"
+HOURS = "SELECT DISTINCT hour FROM entry ORDER BY hour"
+COUNT = "SELECT items FROM total"
+CURRENT_HOURS = """
+SELECT item_id, hour FROM entry
+WHERE is_current = 1 AND item_id IN (SELECT value FROM json_each(?))
+"""
+MENTIONS = """
+SELECT COUNT(*) FROM entry JOIN content USING (entry_id)
+WHERE item_id IN (SELECT value FROM json_each(?))
+    OR image_url IN (SELECT value FROM json_each(?))
+    OR document_url IN (SELECT value FROM json_each(?))
+"""
+OPTIMIZE = "INSERT INTO keyword (keyword) VALUES ('optimize')"
 
 
 class SearchIndex:
@@ -31,9 +61,10 @@ class SearchIndex:
     Writers wait for each other. The folder is created by the first write.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, sizes: Sizes = Sizes()) -> None:  # noqa: B008 - immutable
         self._root = root
-        self._files = vector_files.VectorFiles(root)
+        self._sizes = sizes
+        self._files = vector_files.VectorFiles()
 
     def replace_hour(self, hour: str, table: pa.Table) -> HourIndexed:
         """Make `table` (rows of `enriched_items`) all that the index has of `hour`.
@@ -44,20 +75,54 @@ class SearchIndex:
         """
         started = time.perf_counter()
         entries = entries_of(table)
+        with self._writing():
+            folder = generations.current(self._root)
+            is_first = folder is None
+            if folder is None:
+                folder = generations.new(self._root)
+                store.create(folder)
+            with store.transaction(folder) as connection:
+                changed = replace.replace_entries(connection, hour, entries)
+                vector_files.renew(connection, folder, changed, self._sizes)
+                named = vector_files.names(connection)
+            if is_first:
+                generations.publish(self._root, folder)
+            vector_files.remove_unnamed(folder, named)
+        spaces = [one.space for one in entries.values() if one.space is not None]
+        seconds = time.perf_counter() - started
+        return HourIndexed(hour, len(entries), len(spaces), len(set(spaces)), seconds)
+
+    def rebuild(self, hours: Iterable[tuple[str, pa.Table]]) -> Rebuilt:
+        """Make the index anew from nothing but `hours`, the present one untouched until then.
+
+        For one that is damaged or missing. Readers have the old index or the new one; hours that
+        are indexed meanwhile wait. Raises what `replace_hour` raises.
+        """
+        started = time.perf_counter()
+        with self._writing():
+            generations.remove_others(self._root)  # what killed builds left takes up the disk
+            folder = generations.new(self._root)
+            with store.building(folder) as connection:
+                done = [
+                    replace.replace_entries(connection, hour, entries_of(table))
+                    for hour, table in hours
+                ]
+                connection.execute(OPTIMIZE)
+                places = vector_rows.live_places(connection)
+                vector_files.renew(connection, folder, places, self._sizes)
+            generations.publish(self._root, folder)
+            generations.remove_others(self._root)
+        return Rebuilt(len(done), self.count(), time.perf_counter() - started)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
         try:
-            with store.only_writer(self._root):
-                with store.transaction(self._root) as connection:
-                    changed = replace.replace_entries(connection, hour, entries)
-                    vector_files.renew(connection, self._root, changed)
-                    named = vector_files.names(connection)
-                vector_files.remove_unnamed(self._root, named)
+            with generations.only_writer(self._root):
+                yield
         except (OSError, sqlite3.OperationalError) as error:
             raise StorageError(str(self._root), str(error)) from error
         except sqlite3.DatabaseError as error:
             raise IndexDamaged(str(self._root), str(error)) from error
-        spaces = [one.space for one in entries.values() if one.space is not None]
-        seconds = time.perf_counter() - started
-        return HourIndexed(hour, len(entries), len(spaces), len(set(spaces)), seconds)
 
     def search(
         self,
@@ -66,6 +131,7 @@ class SearchIndex:
         mode: Mode = "hybrid",
         top: int = 10,
         embedders: Mapping[str, Embedder],
+        filters: Filters = EVERYTHING,
     ) -> list[Hit]:
         """The `top` best current items for `query`, best first; every string is a valid query.
 
@@ -76,43 +142,89 @@ class SearchIndex:
         """
         if mode not in get_args(Mode):
             raise ValueError(f"mode={mode!r} is not one of {', '.join(get_args(Mode))}")
-        expression = keyword.match_expression(query)
-        with store.snapshot(self._root) as connection:
-            if connection is None or not expression or top < 1:
-                return []
-            depth = max(DEPTH, top)
-            lists: dict[str, list[Match]] = {}
-            if mode != "vector":
-                lists["keyword"] = keyword.best_matches(connection, expression, depth)
-            if mode != "keyword":
-                lists |= self._nearest(connection, query, depth, embedders)
-            ranked = fuse(lists, candidates_of(connection, lists))
-            return hits_of(connection, expression, ranked[:top])
+        words = words_of(query)
+        if not words:
+            return []
 
-    def _nearest(
-        self,
-        connection: sqlite3.Connection,
-        query: str,
-        depth: int,
-        embedders: Mapping[str, Embedder],
-    ) -> dict[str, list[Match]]:
-        # A lone surrogate is a valid str, but no tokenizer needs to take it.
-        query = query.encode(errors="replace").decode()
-        indexes = self._files.current(connection, embedders)
-        vectors = {space: embedders[space]([query])[0] for space in {key[0] for key in indexes}}
-        return {
-            f"vector:{space}:{modality}": vector.nearest(index, vectors[space], space, depth)
-            for (space, modality), index in indexes.items()
-        }
+        def answer(snapshot: Snapshot) -> list[Hit]:
+            vectors: dict[str, Vector] = {}
+            if mode != "keyword":
+                vectors = _embedded(snapshot, query, embedders)
+            looked_up = words if mode != "vector" else ()
+            return self._answer(snapshot, Asked(looked_up, vectors, top, filters), words)
+
+        return self._read(answer, [])
+
+    def nearest(
+        self, vectors: Mapping[str, Vector], *, top: int = 10, filters: Filters = EVERYTHING
+    ) -> list[Hit]:
+        """The `top` items nearest to a picture, whose unit vector is given for each space."""
+        wanted = Asked((), vectors, top, filters)
+        return self._read(lambda snapshot: self._answer(snapshot, wanted, ()), [])
+
+    def like(self, item_id: str, *, top: int = 10, filters: Filters = EVERYTHING) -> list[Hit]:
+        """The `top` items most like one that is current, without it.
+
+        By its vector, and by the words of its name and label, which lead to items of other spaces,
+        too. Raises `NotIndexed` where it is not current.
+        """
+
+        def answer(snapshot: Snapshot) -> list[Hit] | None:
+            wanted = asked.like(snapshot.connection, item_id, top, filters)
+            return None if wanted is None else self._answer(snapshot, wanted, wanted.words)
+
+        hits = self._read(answer, None)
+        if hits is None:
+            raise NotIndexed(item_id)
+        return hits
+
+    def _answer(self, snapshot: Snapshot, wanted: Asked, shown: Sequence[str]) -> list[Hit]:
+        opened = self._files.current(snapshot, wanted.vectors)
+        return asked.answered(snapshot.connection, wanted, opened, shown)
+
+    def _read(self, read: Callable[[Snapshot], T], without: T) -> T:
+        """What `read` makes of a snapshot; `without` where there is no index."""
+        with store.snapshot(self._root) as snapshot:
+            return without if snapshot is None else read(snapshot)
+
+    def exists(self) -> bool:
+        """Whether there is an index, well or damaged."""
+        return generations.current(self._root) is not None
 
     def spaces(self) -> tuple[str, ...]:
         """The embedding spaces that have current items, sorted."""
-        with store.snapshot(self._root) as connection:
-            if connection is None:
-                return ()
-            return tuple(space for (space,) in connection.execute(SPACES))
+        return self._read(lambda read: tuple(one for (one,) in read.connection.execute(SPACES)), ())
+
+    def hours(self) -> list[str]:
+        """The hours that have entries, sorted."""
+        return self._read(lambda read: [one for (one,) in read.connection.execute(HOURS)], [])
+
+    def vector_indexes(self) -> list[VectorIndex]:
+        """How the vectors of each space and modality are searched, and how well."""
+        return self._read(lambda read: vector_files.described(read.connection), [])
+
+    def current_hours(self, items: Iterable[str]) -> dict[str, str]:
+        """The hour that an item is current in, for those of `items` that are in the index."""
+        values = (json.dumps(list(items)),)
+        return self._read(lambda read: dict(read.connection.execute(CURRENT_HOURS, values)), {})
+
+    def mentions(self, items: Iterable[str], urls: Iterable[str]) -> int:
+        """How many entries there are, of all hours, of these items or with one of these URLs."""
+        names, addresses = json.dumps(list(items)), json.dumps(list(urls))
+        values = (names, addresses, addresses)
+        return self._read(
+            lambda read: int(read.connection.execute(MENTIONS, values).fetchone()[0]), 0
+        )
 
     def count(self) -> int:
         """How many items are current."""
-        with store.snapshot(self._root) as connection:
-            return 0 if connection is None else int(connection.execute(COUNT).fetchone()[0])
+        return self._read(lambda read: int(read.connection.execute(COUNT).fetchone()[0]), 0)
+
+
+def _embedded(
+    snapshot: Snapshot, query: str, embedders: Mapping[str, Embedder]
+) -> dict[str, Vector]:
+    # A lone surrogate is a valid str, but no tokenizer needs to take it.
+    query = query.encode(errors="replace").decode()
+    spaces = {space for space, _ in vector_files.kept(snapshot.connection)}
+    return {space: embedders[space]([query])[0] for space in sorted(spaces & embedders.keys())}

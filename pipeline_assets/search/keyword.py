@@ -1,50 +1,123 @@
 """Keyword search: FTS5 with BM25 over name, label, title, description and text."""
 
-import re
+import math
 import sqlite3
-import unicodedata
+from collections.abc import Sequence
 
+from pipeline_assets.search.filters import PASSES, Filters
 from pipeline_assets.search.ranking import PENDING_WEIGHT, Match
+from pipeline_assets.search.words import name_key
 
-FIELD_WEIGHTS = (10.0, 5.0, 4.0, 2.0, 1.0)
-"""Name, label, title, description, text: the shorter and the more deliberate, the more it says.
-Judgement, not measured yet."""
+FIELD_WEIGHTS = {
+    "name": 10.0, "label_weight": 5.0, "title": 4.0, "description": 2.0, "text": 1.0
+}  # fmt: skip
+"""The shorter and the more deliberate, the more it says. Judgement, not measured yet."""
 
-MAX_TERMS = 64
-"""Distinct terms of a query that are looked up; a longer one is a pasted document, whose first
-words say what it is about."""
+MOST_OVER_ONCE = 2.2
+"""FTS5 has k1 = 1.2: a word that fills a text of average length gives 2.2 times what it gives when
+it is there once."""
+
+LEAST_IDF = 1e-6
+"""What FTS5 takes for a word that half of the texts have."""
 
 SNIPPET_TOKENS = 24
-_TERM = re.compile(r"[^\W_]+")
-
-# Equal scores are cut by quality, so that a crowd of twins cannot hide the best of them.
-BEST = """
-SELECT entry.entry_id, -bm25(keyword, ?, ?, ?, ?, ?) AS score
+ITEMS = "SELECT items FROM total"
+COUNT = "SELECT COUNT(*) FROM keyword WHERE keyword MATCH ?"
+# Equal scores are cut by quality, so that a crowd of twins cannot hide the best of them. The plus
+# keeps SQLite from looking up each essential row on its own, which is slower than reading all.
+BEST = f"""
+SELECT entry.entry_id, -bm25(keyword, :name, :label_weight, :title, :description, :text) AS score
 FROM keyword JOIN entry ON entry.entry_id = keyword.rowid
-WHERE keyword MATCH ?
-ORDER BY score DESC, COALESCE(entry.quality, ?) DESC, entry.item_id LIMIT ?
-"""
+WHERE keyword MATCH :expression AND {PASSES} AND (:essential IS NULL
+    OR +keyword.rowid IN (SELECT rowid FROM keyword WHERE keyword MATCH :essential))
+ORDER BY score DESC, COALESCE(entry.quality, :pending) DESC, entry.item_id LIMIT :depth
+"""  # noqa: S608 - of constants only
+NAMED = f"""
+SELECT entry_id FROM entry WHERE is_current = 1 AND name_key = :key AND {PASSES}
+ORDER BY COALESCE(quality, :pending) DESC, item_id LIMIT :depth
+"""  # noqa: S608 - of constants only
 SNIPPET = """
 SELECT snippet(keyword, -1, '', '', '…', ?) FROM keyword WHERE keyword MATCH ? AND rowid = ?
 """
 
 
-def match_expression(query: str) -> str:
-    """An FTS5 expression that finds any of the words in `query`; empty where it has none.
+def named(
+    connection: sqlite3.Connection, words: Sequence[str], depth: int, filters: Filters
+) -> list[Match]:
+    """The current entries that are called just so, all alike: who types a name wants what has it.
 
-    Every word is quoted and nothing but letters and digits is kept: no query has syntax.
+    BM25 does not see it: a name of three words, one of them asked for, may score more.
     """
-    words = _TERM.findall(unicodedata.normalize("NFC", query))
-    return " OR ".join(f'"{word}"' for word in list(dict.fromkeys(words))[:MAX_TERMS])
+    values = {"key": name_key(words), "pending": PENDING_WEIGHT, "depth": depth}
+    found = connection.execute(NAMED, filters.values | values)
+    return [Match(entry_id, 1.0) for (entry_id,) in found]
 
 
-def best_matches(connection: sqlite3.Connection, expression: str, depth: int) -> list[Match]:
-    """The `depth` current entries that match best, best first; scores are BM25, above 0."""
-    values = (*FIELD_WEIGHTS, expression, PENDING_WEIGHT, depth)
-    return [Match(entry_id, score) for entry_id, score in connection.execute(BEST, values)]
+def best_matches(
+    connection: sqlite3.Connection, words: Sequence[str], depth: int, filters: Filters
+) -> list[Match]:
+    """The `depth` current entries that match best, best first; scores are BM25, above 0.
+
+    An entry that has none of the essential words is not scored where that many score more than the
+    other words could give: scoring what "the" and "of" are in took ten times as long as the rest.
+    """
+    essential, rest = _essential(connection, words, depth)
+    if rest:
+        matches = _best(connection, words, essential, depth, filters)
+        if len(matches) == depth and matches[-1].score > rest:
+            return matches
+    return _best(connection, words, None, depth, filters)
 
 
-def snippet(connection: sqlite3.Connection, expression: str, entry_id: int) -> str | None:
+def _best(
+    connection: sqlite3.Connection,
+    words: Sequence[str],
+    essential: Sequence[str] | None,
+    depth: int,
+    filters: Filters,
+) -> list[Match]:
+    values = {
+        "expression": _any_of(words),
+        "essential": None if essential is None else _any_of(essential),
+        "pending": PENDING_WEIGHT,
+        "depth": depth,
+    }
+    found = connection.execute(BEST, FIELD_WEIGHTS | filters.values | values)
+    return [Match(entry_id, score) for entry_id, score in found]
+
+
+def _essential(
+    connection: sqlite3.Connection, words: Sequence[str], depth: int
+) -> tuple[Sequence[str], float]:
+    """The rare words, and the most that all others together can give; 0 where all are essential."""
+    (items,) = connection.execute(ITEMS).fetchone()
+    if len(words) < 2 or items <= depth:
+        return words, 0.0
+    counts = {word: connection.execute(COUNT, (_any_of([word]),)).fetchone()[0] for word in words}
+    rarest_first = sorted(words, key=lambda word: counts[word])
+    most = [_most(counts[word], items) for word in rarest_first]
+    entries = 0
+    for place, word in enumerate(rarest_first[:-1], start=1):
+        entries += counts[word]
+        rest = sum(most[place:])
+        if entries >= depth and rest < most[place - 1] / MOST_OVER_ONCE:
+            return rarest_first[:place], rest
+    return words, 0.0
+
+
+def _most(count: int, items: int) -> float:
+    """What BM25 gives at most for a word that `count` of `items` have: as FTS5 reckons."""
+    idf = math.log((items - count + 0.5) / (count + 0.5))
+    return MOST_OVER_ONCE * max(idf, LEAST_IDF)
+
+
+def _any_of(words: Sequence[str]) -> str:
+    return " OR ".join(f'"{word}"' for word in words)
+
+
+def snippet(connection: sqlite3.Connection, words: Sequence[str], entry_id: int) -> str | None:
     """The passage of the entry that matches best, as plain text; None where nothing does."""
-    found = connection.execute(SNIPPET, (SNIPPET_TOKENS, expression, entry_id)).fetchone()
+    if not words:
+        return None
+    found = connection.execute(SNIPPET, (SNIPPET_TOKENS, _any_of(words), entry_id)).fetchone()
     return found[0] if found else None

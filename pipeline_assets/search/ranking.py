@@ -3,9 +3,10 @@
 Reciprocal rank fusion: a list gives an item `weight * confidence / (RRF_K + rank)`, where
 
 - `weight` is the item's quality,
-- `confidence` is its match score over the best score of that list. Scores of different lists
-  cannot be compared (BM25 has no upper end; a text is nearer to texts than to pictures of the
-  same thing), shares of the best can,
+- `confidence` is its match score over the best score of that kind: of keywords, of names, of the
+  vectors of one space. Scores of different kinds cannot be compared (BM25 has no upper end, a
+  model that is sure of little gives small similarities), shares of the best can. Pictures and texts
+  of one space share its scale: what is first among a few texts need not be near,
 - `rank` counts from 1; equal scores share a rank.
 
 Twins, items with the same source fields, never stand against their quality, whatever lists they
@@ -15,6 +16,8 @@ are in: a degraded item is embedded in another space, where it may be first amon
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+
+from pipeline_assets.search.records import Gain
 
 RRF_K = 60
 """Cormack, Clarke and Buettcher, SIGIR 2009: flat around 60 on every collection they tried."""
@@ -49,11 +52,20 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """An entry's final score, and its rank in each list that had it."""
+    """An entry's final score, and what each list that had it gave.
+
+    `lifted_over` is the item, a twin of no better quality, whose score it was given.
+    """
 
     candidate: Candidate
     score: float
-    ranks: Mapping[str, int]
+    gains: Mapping[str, Gain]
+    lifted_over: str | None
+
+    @property
+    def ranks(self) -> dict[str, int]:
+        """The rank in each list."""
+        return {name: gain.rank for name, gain in self.gains.items()}
 
 
 def fuse(lists: Mapping[str, Sequence[Match]], candidates: Mapping[int, Candidate]) -> list[Ranked]:
@@ -62,36 +74,57 @@ def fuse(lists: Mapping[str, Sequence[Match]], candidates: Mapping[int, Candidat
     `candidates` has every entry of the lists. It may have more: such an entry is ranked only
     where a twin of lower quality is, directly before it.
     """
-    scores: dict[int, float] = {}
-    ranks: dict[int, dict[str, int]] = {}
+    gains: dict[int, dict[str, Gain]] = {}
+    best = _best(lists)
     for name, matches in lists.items():
-        for match, rank, confidence in _placed(matches):
-            weight = candidates[match.entry_id].weight
-            gain = weight * confidence / (RRF_K + rank)
-            scores[match.entry_id] = scores.get(match.entry_id, 0.0) + gain
-            ranks.setdefault(match.entry_id, {})[name] = rank
-    _lift_better_twins(scores, candidates.values())
-    ranked = [Ranked(candidates[id_], score, ranks.get(id_, {})) for id_, score in scores.items()]
+        for match, rank in _placed(matches):
+            confidence = match.score / best[_kind(name)]
+            gain = candidates[match.entry_id].weight * confidence / (RRF_K + rank)
+            gains.setdefault(match.entry_id, {})[name] = Gain(rank, match.score, confidence, gain)
+    scores = {id_: sum(one.gain for one in own.values()) for id_, own in gains.items()}
+    lifted = _lift_better_twins(scores, candidates.values())
+    ranked = [
+        Ranked(candidates[id_], score, gains.get(id_, {}), lifted.get(id_))
+        for id_, score in scores.items()
+    ]
     return sorted(ranked, key=lambda r: (-r.score, -r.candidate.weight, r.candidate.item_id))
 
 
-def _placed(matches: Sequence[Match]) -> Iterable[tuple[Match, int, float]]:
+def _best(lists: Mapping[str, Sequence[Match]]) -> dict[str, float]:
+    """The best score of each kind: `keyword`, or `vector:<space>` whatever the modality."""
+    best: dict[str, float] = {}
+    for name, matches in lists.items():
+        for match in matches:
+            best[_kind(name)] = max(match.score, best.get(_kind(name), match.score))
+    return best
+
+
+def _kind(name: str) -> str:
+    return name.rsplit(":", 1)[0]
+
+
+def _placed(matches: Sequence[Match]) -> Iterable[tuple[Match, int]]:
     ordered = sorted(matches, key=lambda match: -match.score)
     rank = 0
     for position, match in enumerate(ordered, start=1):
         if position == 1 or match.score < ordered[position - 2].score:
             rank = position
-        yield match, rank, match.score / ordered[0].score
+        yield match, rank
 
 
-def _lift_better_twins(scores: dict[int, float], candidates: Iterable[Candidate]) -> None:
-    def worst_first(one: Candidate) -> tuple[bytes, float, float]:
-        return one.twin, one.weight, scores.get(one.entry_id, -1.0)
+def _lift_better_twins(scores: dict[int, float], candidates: Iterable[Candidate]) -> dict[int, str]:
+    """Give the better twin the worse one's score where that is higher; says whose it was."""
 
+    def worst_first(one: Candidate) -> tuple[bytes, float, float, str]:
+        return one.twin, one.weight, scores.get(one.entry_id, -1.0), one.item_id
+
+    lifted: dict[int, str] = {}
     for _, twins in groupby(sorted(candidates, key=worst_first), key=lambda one: one.twin):
-        best: float | None = None
+        best: tuple[float, str] | None = None
         for one in twins:
             own = scores.get(one.entry_id)
-            best = max((score for score in (own, best) if score is not None), default=None)
-            if best is not None:
-                scores[one.entry_id] = best
+            if own is not None and (best is None or own >= best[0]):
+                best = own, one.item_id
+            elif best is not None:
+                scores[one.entry_id], lifted[one.entry_id] = best
+    return lifted

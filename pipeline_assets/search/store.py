@@ -1,23 +1,27 @@
 """The SQLite side of the index: one row per item and hour, and which of them are current.
 
-A writer changes everything in one transaction, under a file lock; readers work on a snapshot
-(WAL), so that they see the index before a change or after it.
+A writer changes everything in one transaction; readers work on a snapshot (WAL), so that they see
+the index before a change or after it.
 """
 
-import fcntl
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline_assets.adapters.files import sync_file, sync_folder
+from pipeline_assets.search import generations
 from pipeline_assets.search.errors import IndexDamaged
 
 DATABASE = "index.db"
-LOCK = "write.lock"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 30.0
+SETTINGS = (
+    "temp_store = MEMORY", "synchronous = FULL", "foreign_keys = ON", "mmap_size = 1073741824"
+)  # fmt: skip
 
-# Large columns come last: SQLite reads a row's overflow pages only as far as it must.
+# What ranking and filters read is apart from texts and vectors: ten times as many rows a page.
 # The keyword index has the current entries only, hence a view as its content: superseded texts
 # neither match nor count in BM25.
 SCHEMA = """
@@ -26,92 +30,141 @@ CREATE TABLE entry (
     item_id TEXT NOT NULL, hour TEXT NOT NULL, event_us INTEGER NOT NULL,
     is_current INTEGER NOT NULL DEFAULT 0,
     digest BLOB NOT NULL, twin BLOB NOT NULL,
-    quality REAL, status TEXT NOT NULL, kind TEXT, label TEXT, label_confidence REAL,
-    space TEXT, modality TEXT, image_url TEXT, document_url TEXT,
-    name TEXT, title TEXT, description TEXT, text TEXT, vector BLOB,
+    quality REAL, status TEXT NOT NULL, stages TEXT NOT NULL,
+    kind TEXT, label TEXT, label_confidence REAL, name_key TEXT NOT NULL,
     UNIQUE (item_id, hour)
 );
 CREATE INDEX entry_hour ON entry (hour);
-CREATE INDEX entry_space ON entry (space, modality, is_current) WHERE space IS NOT NULL;
+CREATE INDEX entry_name ON entry (name_key) WHERE is_current = 1;
 CREATE INDEX entry_twin ON entry (twin) WHERE is_current = 1;
+CREATE TABLE content (
+    entry_id INTEGER PRIMARY KEY REFERENCES entry ON DELETE CASCADE,
+    image_url TEXT, document_url TEXT, factors TEXT,
+    name TEXT, title TEXT, description TEXT, text TEXT
+);
+CREATE TABLE vector (
+    vector_id INTEGER PRIMARY KEY AUTOINCREMENT,
+    entry_id INTEGER NOT NULL UNIQUE REFERENCES entry ON DELETE CASCADE,
+    is_live INTEGER NOT NULL, space TEXT NOT NULL, modality TEXT NOT NULL,
+    digest BLOB NOT NULL, vector BLOB NOT NULL
+);
+CREATE INDEX vector_space ON vector (space, modality, is_live, vector_id);
+CREATE TABLE vector_index (
+    space TEXT NOT NULL, modality TEXT NOT NULL, version TEXT NOT NULL,
+    file TEXT NOT NULL, kind TEXT NOT NULL, vectors INTEGER NOT NULL, last_vector INTEGER NOT NULL,
+    ef_search INTEGER, recall REAL NOT NULL, mean BLOB NOT NULL,
+    PRIMARY KEY (space, modality)
+);
+CREATE TABLE tombstone (
+    space TEXT NOT NULL, modality TEXT NOT NULL, vector_id INTEGER NOT NULL,
+    PRIMARY KEY (space, modality, vector_id)
+) WITHOUT ROWID;
+CREATE TABLE total (items INTEGER NOT NULL);
+INSERT INTO total VALUES (0);
 CREATE VIEW current_entry AS
-    SELECT entry_id, name, label, title, description, text FROM entry WHERE is_current = 1;
+    SELECT entry_id, name, label, title, description, text
+    FROM entry JOIN content USING (entry_id) WHERE is_current = 1;
 CREATE VIRTUAL TABLE keyword USING fts5 (
     name, label, title, description, text,
     content = 'current_entry', content_rowid = 'entry_id',
     tokenize = 'porter unicode61 remove_diacritics 2'
 );
-CREATE TABLE vector_file (
-    space TEXT NOT NULL, modality TEXT NOT NULL, file TEXT NOT NULL,
-    PRIMARY KEY (space, modality)
-);
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A reading connection that sees one state throughout, and the folder of its generation."""
+
+    connection: sqlite3.Connection
+    folder: Path
+
+
 @contextmanager
-def snapshot(root: Path) -> Iterator[sqlite3.Connection | None]:
-    """A reading connection that sees one state throughout; None where there is no index.
+def snapshot(root: Path) -> Iterator[Snapshot | None]:
+    """The index as it is now; None where there is none.
 
     Raises `IndexDamaged` for a database that SQLite cannot read.
     """
-    path = root / DATABASE
-    if not path.exists():
-        yield None
-        return
     try:
-        with closing(_connect(path)) as connection:
+        opened = _opened(root)
+        if opened is None:
+            yield None
+            return
+        with closing(opened.connection):
+            yield opened
+    except sqlite3.DatabaseError as error:
+        raise IndexDamaged(str(root), str(error)) from error
+
+
+def _opened(root: Path) -> Snapshot | None:
+    """The current generation, opened; the next one where it was replaced in the meantime."""
+    while True:
+        folder = generations.current(root)
+        if folder is None:
+            return None
+        try:
+            connection = _connect(folder / DATABASE)
             connection.execute("PRAGMA query_only = ON")
             connection.execute("BEGIN")
-            yield connection
-    except sqlite3.DatabaseError as error:
-        raise IndexDamaged(str(path), str(error)) from error
+            connection.execute("SELECT COUNT(*) FROM vector_index").fetchone()
+        except sqlite3.OperationalError:
+            if generations.current(root) == folder:
+                raise
+        else:
+            return Snapshot(connection, folder)
 
 
 @contextmanager
-def only_writer(root: Path) -> Iterator[None]:
-    """Wait until no other thread or process writes here, and keep them waiting."""
-    root.mkdir(parents=True, exist_ok=True)
-    # SQLite's own lock gives up after a timeout and does not cover the files beside the database.
-    with (root / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def transaction(root: Path) -> Iterator[sqlite3.Connection]:
+def transaction(folder: Path) -> Iterator[sqlite3.Connection]:
     """A writing connection that commits at the end, and changes nothing on an exception.
 
-    Creates the index where there is none. To be called by the only writer.
+    To be called by the only writer.
     """
-    path = root / DATABASE
-    if not path.exists():
-        _create(path)
-    with closing(_connect(path)) as connection:
+    with closing(_connect(folder / DATABASE)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield connection
         connection.execute("COMMIT")
 
 
-def _create(path: Path) -> None:
-    # Made aside, so that no reader meets a database without tables.
-    aside = path.with_name(f"{path.name}.new")
-    for leftover in path.parent.glob(f"{aside.name}*"):
-        leftover.unlink()
-    with closing(sqlite3.connect(aside)) as connection:
+def create(folder: Path) -> None:
+    """An index without entries in the empty `folder`."""
+    with closing(sqlite3.connect(folder / DATABASE)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript(SCHEMA)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    aside.rename(path)
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that fills a new index in one go; durable at the end, worthless before it."""
+    create(folder)
+    with closing(_connect(folder / DATABASE)) as connection:
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA journal_mode = WAL")
+    sync_file(folder / DATABASE)
+    sync_folder(folder)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?mode=rw"  # never makes an empty database
     connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
-    connection.execute("PRAGMA temp_store = MEMORY")
-    connection.execute("PRAGMA synchronous = FULL")
+    try:
+        for setting in SETTINGS:
+            connection.execute(f"PRAGMA {setting}")
+        _check_version(path, connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_version(path: Path, connection: sqlite3.Connection) -> None:
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version != SCHEMA_VERSION:
-        connection.close()
         reason = f"its schema has version {version}, this program needs {SCHEMA_VERSION}"
         raise IndexDamaged(str(path), reason)
-    return connection

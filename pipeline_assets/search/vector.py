@@ -1,31 +1,36 @@
-"""Vector search: exact inner product over the unit vectors of one space and modality."""
+"""The seam to FAISS: indexes of unit vectors by inner product, their files, and candidates.
 
-import os
-from collections.abc import Iterable, Iterator
-from itertools import islice
+Ids are those of the table `vector`, never used twice: an id that is dead in a file means nothing
+else later.
+"""
+
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline_assets.adapters.files import sync_file, sync_folder
 from pipeline_assets.errors import StorageError
-from pipeline_assets.search.errors import DimensionMismatch
-from pipeline_assets.search.ranking import Match
+from pipeline_assets.search.records import Vector
 
-MIN_SIMILARITY = 0.05
-"""Below this a neighbour is only the least far: unit vectors of 128 random dimensions are within
-0.09 of a right angle (one standard deviation)."""
-
-TIE = 1e-5
-"""FAISS adds up float32 in an order that depends on where a vector lies: equal vectors may differ
-by some units in the last place."""
+Ids = NDArray[np.int64]
+Batch = tuple[Ids, Vector]
 
 BLAS_THRESHOLD = 20
 """From this many queries on FAISS uses BLAS; its default makes a flat batch of 64 seven times
 slower."""
 
-BUILD_BATCH = 8192
+LINKS, EF_CONSTRUCTION = 32, 100
+"""On 100,000 vectors of 512 dimensions in 8 bits each: recall@10 0.98 in 0.4 ms, 78 MB."""
+
+TIE = 1e-5
+"""FAISS adds up float32 in an order that depends on where a vector lies: equal vectors may differ
+by some units in the last place."""
+
+MOST = 4096
+"""Candidates of one search at most: a crowd of equals is not followed to its end."""
 
 
 def _faiss() -> Any:
@@ -35,20 +40,32 @@ def _faiss() -> Any:
     return faiss
 
 
-def build(vectors: Iterable[tuple[int, bytes]], dimensions: int) -> Any:
-    """A FAISS index of (entry id, float32 vector) pairs."""
+def exact(dimensions: int) -> Any:
+    """An empty index that compares a query with every vector, in 16 bits a number.
+
+    A search reads all of it: half the bytes took a third of the time, 16 ms instead of 48 for
+    100,000 of 512 dimensions. Who is first among the candidates is decided in full.
+    """
     faiss = _faiss()
-    index = faiss.IndexIDMap2(faiss.IndexFlatIP(dimensions))
-    for batch in _batches(iter(vectors)):
-        ids = np.fromiter((entry_id for entry_id, _ in batch), dtype=np.int64)
-        joined = b"".join(vector for _, vector in batch)
-        index.add_with_ids(np.frombuffer(joined, np.float32).reshape(-1, dimensions), ids)
+    half, inner_product = faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT
+    return faiss.IndexIDMap(faiss.IndexScalarQuantizer(dimensions, half, inner_product))
+
+
+def approximate(sample: Vector) -> Any:
+    """An empty HNSW graph over vectors of 8 bits a dimension, whose ranges are the sample's."""
+    faiss = _faiss()
+    eight_bits, inner_product = faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT
+    graph = faiss.IndexHNSWSQ(sample.shape[1], eight_bits, LINKS, inner_product)
+    graph.hnsw.efConstruction = EF_CONSTRUCTION
+    graph.train(sample)
+    return faiss.IndexIDMap(graph)
+
+
+def add(index: Any, batches: Iterable[Batch]) -> Any:
+    """The index, with more vectors in it."""
+    for ids, vectors in batches:
+        index.add_with_ids(vectors, ids)
     return index
-
-
-def _batches(vectors: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
-    while batch := list(islice(vectors, BUILD_BATCH)):
-        yield batch
 
 
 def save(index: Any, path: Path) -> None:
@@ -57,49 +74,73 @@ def save(index: Any, path: Path) -> None:
         _faiss().write_index(index, str(path))
     except RuntimeError as error:  # what FAISS makes of every failed write
         raise StorageError(str(path), str(error).splitlines()[-1]) from error
-    for durable in (path, path.parent):
-        handle = os.open(durable, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+    sync_file(path)
+    sync_folder(path.parent)
 
 
 def load(path: Path) -> Any:
-    """The index in the file `path`, or None where it is missing or cannot be read."""
+    """The index in the file `path`, mapped into memory; None where it is missing or damaged."""
+    faiss = _faiss()
+    return _read(path, faiss.IO_FLAG_MMAP_IFC)
+
+
+def load_to_extend(path: Path) -> Any:
+    """The index in the file `path`, in memory, where it can grow; None as for `load`."""
+    return _read(path, 0)
+
+
+def _read(path: Path, flags: int) -> Any:
     try:
-        return _faiss().read_index(str(path))
+        return _faiss().read_index(str(path), flags)
     except RuntimeError:  # what FAISS makes of every failed read
         return None
 
 
-def nearest(index: Any, query: NDArray[np.float32], space: str, depth: int) -> list[Match]:
-    """At least the `depth` nearest entries over `MIN_SIMILARITY`, and all that tie with the last.
+def members(ids: Ids) -> Any:
+    """A selector of the vectors of these ids."""
+    bits = np.zeros(int(ids.max(initial=0)) // 8 + 1, np.uint8)
+    np.bitwise_or.at(bits, ids >> 3, (1 << (ids & 7)).astype(np.uint8))
+    return _faiss().IDSelectorBitmap(bits)
 
-    `query` is one unit vector, shape (dimensions,). Equal vectors get exactly equal scores.
-    Raises `DimensionMismatch`.
+
+def all_but(ids: Ids) -> Any:
+    """A selector of the vectors of all other ids; None where that is no restriction."""
+    return _faiss().IDSelectorNot(members(ids)) if len(ids) else None
+
+
+def candidates(
+    index: Any, query: Vector, depth: int, selector: Any = None, ef_search: int | None = None
+) -> Ids:
+    """The ids of at least the `depth` nearest vectors, and of those that tie with the last.
+
+    `ef_search` is for a graph: how many vectors it holds at once while it looks.
     """
-    if query.shape != (index.d,):
-        raise DimensionMismatch("the query's vector", space, query.size, index.d)
-    query = np.ascontiguousarray(query, dtype=np.float32)
-    ids = _nearest_ids(index, query, min(depth, index.ntotal))
-    vectors = index.reconstruct_batch(ids).astype(np.float64)
-    # Row by row and always in the same order, which a matrix product does not promise.
-    similarities = (vectors * query.astype(np.float64)).sum(axis=1)
-    return [
-        Match(int(entry_id), min(float(similarity), 1.0))
-        for entry_id, similarity in zip(ids, similarities, strict=True)
-        if similarity >= MIN_SIMILARITY
-    ]
-
-
-def _nearest_ids(index: Any, query: NDArray[np.float32], depth: int) -> NDArray[np.int64]:
-    asked = depth
-    while True:
+    most = min(index.ntotal, max(depth, MOST))
+    asked = min(depth, most)
+    while asked:
         # One more than wanted shows whether the last one has equals beyond the cut.
-        asked = min(asked + 1, index.ntotal)
-        similarities, ids = index.search(query[None, :], asked)
-        wanted = similarities[0] >= similarities[0, depth - 1] - TIE
-        if asked == index.ntotal or not wanted[-1]:
-            return ids[0][wanted & (ids[0] >= 0)]
+        asked = min(asked + 1, most)
+        parameters = _parameters(selector, ef_search)
+        similarities, ids = index.search(query[None, :], asked, params=parameters)
+        last = similarities[0, min(depth, asked) - 1]
+        if asked == most or ids[0, -1] < 0 or similarities[0, -1] < last - TIE:
+            return np.asarray(ids[0][ids[0] >= 0], np.int64)
         asked *= 2
+    return np.empty(0, np.int64)
+
+
+def _parameters(selector: Any, ef_search: int | None) -> Any:
+    # Made for each search: FAISS changes it while it looks.
+    faiss = _faiss()
+    if ef_search is not None:
+        return faiss.SearchParametersHNSW(sel=selector, efSearch=ef_search)
+    return faiss.SearchParameters(sel=selector)
+
+
+def exact_similarities(queries: Vector, vectors: Iterable[Vector], nearest: int) -> Vector:
+    """The similarities of the `nearest` of all vectors to each query, highest first."""
+    from faiss.contrib.exhaustive_search import knn_ground_truth  # noqa: PLC0415
+
+    inner_product = _faiss().METRIC_INNER_PRODUCT
+    similarities, _ = knn_ground_truth(queries, vectors, nearest, inner_product)
+    return np.asarray(similarities, np.float32)

@@ -1,12 +1,18 @@
 """`search` over a finished hour, with the real index and the shipped models."""
 
+import shutil
+from pathlib import Path
+from urllib.request import urlopen
+
 import pytest
 
 from pipeline_assets.adapters.clip import ModelNotLoaded
-from pipeline_assets.commands.search import search
+from pipeline_assets.commands.search import search, search_all, search_like, search_picture
 from pipeline_assets.core.breaker import Mode
+from pipeline_assets.errors import InvalidInput
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.drawing import Subject
+from pipeline_assets.search import Filters, IndexDamaged, NoQuery
 from pipeline_assets.stages import STAGES
 from pipeline_assets_tests.conftest import HOUR, Goods, Platform
 
@@ -114,3 +120,63 @@ def test_a_wrong_model_name_says_which_setting_to_change(platform: Platform, goo
         other.run(STAGES[3])
     assert not other.resources.tables.exists("image_labels", HOUR)
     other.resources.close()
+
+
+def test_a_picture_file_finds_the_item_that_shows_it(
+    indexed: Platform, goods: Goods, tmp_path: Path
+) -> None:
+    """By the same model, and only it; what is no picture is refused."""
+    path = tmp_path / "shirt.jpg"
+    url = goods.product("shirt").image_url
+    assert url is not None
+    path.write_bytes(urlopen(url).read())  # noqa: S310 - the shop, on loopback
+    hits = search_picture(indexed.resources, path, top=2)
+    assert hits[0]["item_id"] == "shirt"
+    assert all(name.startswith("vector:") for hit in hits for name in hit["ranks"])
+    path.write_text("<html>")
+    with pytest.raises(InvalidInput, match="markup"):
+        search_picture(indexed.resources, path, top=2)
+
+
+def test_more_like_an_item_are_others(indexed: Platform) -> None:
+    """Never the item itself."""
+    found = [hit["item_id"] for hit in search_like(indexed.resources, "shirt", top=10)]
+    assert "shirt" not in found
+    assert found
+
+
+def test_filters_are_passed_on(indexed: Platform) -> None:
+    """To each kind of search."""
+    none = Filters(kind="document")
+    resources = indexed.resources
+    assert search(resources, "shirt", mode="hybrid", top=5, filters=none) == []
+    assert search_like(resources, "shirt", top=5, filters=none) == []
+
+
+def test_many_queries_are_answered_as_one_by_one(indexed: Platform, tmp_path: Path) -> None:
+    """In their order, whatever their id is called, empty lines left out."""
+    path = tmp_path / "queries.jsonl"
+    lines = ['{"query_id": 7, "text": "red shirt"}', "", '{"_id": "b", "text": "\\\\ud800 lamp"}']
+    path.write_text("\n".join(lines))
+    answers = search_all(indexed.resources, path, mode="hybrid", top=3)
+    assert [answer["query_id"] for answer in answers] == ["7", "b"]
+    assert answers[0]["hits"] == search(indexed.resources, "red shirt", mode="hybrid", top=3)
+    assert answers[1]["hits"][0]["item_id"] == "lamp"
+    path.write_text("")
+    assert search_all(indexed.resources, path, mode="hybrid", top=3) == []
+
+
+@pytest.mark.parametrize("line", ["lamp", "[1]", '{"text": "lamp"}', '{"id": 1}', "7"])
+def test_a_line_that_is_no_query_is_named(indexed: Platform, tmp_path: Path, line: str) -> None:
+    """Before any query is asked."""
+    path = tmp_path / "queries.jsonl"
+    path.write_text(f'{{"id": 1, "text": "lamp"}}\n{line}\n')
+    with pytest.raises(NoQuery, match=r"line 2 of .*queries\.jsonl is no query.*`text`"):
+        search_all(indexed.resources, path, mode="keyword", top=3)
+
+
+def test_a_lost_index_is_said_where_there_are_items(indexed: Platform) -> None:
+    """Nothing found would be believed."""
+    shutil.rmtree(indexed.resources.data / "search")
+    with pytest.raises(IndexDamaged, match="index rebuild"):
+        search(indexed.resources, "shirt", mode="keyword", top=3)

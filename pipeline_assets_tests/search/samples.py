@@ -8,7 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline_assets.core.contract import TIMESTAMP
+from pipeline_assets.core.contract import TIMESTAMP, list_of
+from pipeline_assets.stages.store import FACTOR_TYPE
 
 HOUR, NEXT_HOUR = "2026-03-02-06", "2026-03-02-07"
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -33,6 +34,7 @@ SCHEMA = pa.schema(
         ("embedding", pa.list_(pa.float32())),
         ("status", pa.string()),
         ("quality", pa.float32()),
+        ("quality_factors", list_of(FACTOR_TYPE)),
     ]
 )
 

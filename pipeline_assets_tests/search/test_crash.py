@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pipeline_assets.search import Mode, SearchIndex, vector
-from pipeline_assets_tests.search.killed_writer import NEW_ROWS, POINTS
+from pipeline_assets_tests.search.killed_writer import NEW_ROWS, POINTS, REBUILD_POINTS
 from pipeline_assets_tests.search.samples import (
     EMBEDDERS,
     HOUR,
@@ -29,9 +29,10 @@ OLD_ROWS = [pictured(f"old-{n}", "red", name="old mug") for n in range(20)]
 
 
 @contextmanager
-def stopped_writer(root: Path, point: str) -> Iterator[None]:
-    """A real process in the middle of replacing the hour; killed at the end."""
-    command = [sys.executable, "-m", "pipeline_assets_tests.search.killed_writer", str(root), point]
+def stopped_writer(root: Path, point: str, what: str = "replace_hour") -> Iterator[None]:
+    """A real process in the middle of building; killed at the end."""
+    module = "pipeline_assets_tests.search.killed_writer"
+    command = [sys.executable, "-m", module, str(root), what, point]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) as writer:
         try:
@@ -69,7 +70,20 @@ def test_a_killed_build_leaves_a_whole_index(root: Path, point: str) -> None:
     assert state(root) == expected
     SearchIndex(root).replace_hour(HOUR, table(*NEW_ROWS))
     assert state(root) == NEW
-    assert len(list(root.glob("*.faiss"))) == 1
+    assert len(list(root.glob("*/*.faiss"))) == 1
+
+
+@pytest.mark.parametrize("point", REBUILD_POINTS)
+def test_a_killed_rebuild_leaves_the_old_index_or_the_new_one(root: Path, point: str) -> None:
+    """What it left behind is gone after the next."""
+    SearchIndex(root).replace_hour(HOUR, table(*OLD_ROWS))
+    expected = NEW if point == "after the swap" else OLD
+    with stopped_writer(root, point, "rebuild"):
+        assert state(root) == expected
+    assert state(root) == expected
+    SearchIndex(root).rebuild([(HOUR, table(*NEW_ROWS))])
+    assert state(root) == NEW
+    assert len(list(root.glob("generation-*"))) == 1
 
 
 def test_a_writer_killed_before_anything_was_there_leaves_nothing_in_the_way(root: Path) -> None:
@@ -102,6 +116,32 @@ def test_readers_during_rebuilds_see_one_state_or_the_other(root: Path) -> None:
         try:
             for turn in range(1, 12):
                 writer.replace_hour(HOUR, versions[turn % 2])
+        finally:
+            done.set()
+        assert all(one.result() > 0 for one in readers)
+
+
+def test_readers_during_a_rebuild_get_complete_answers(root: Path) -> None:
+    """Also those that open the index just when it is replaced."""
+    versions = table(*OLD_ROWS), table(*NEW_ROWS)
+    SearchIndex(root).replace_hour(HOUR, versions[0])
+    done = Event()
+
+    def read() -> int:
+        rounds, kept = 0, SearchIndex(root)
+        while not done.is_set() or rounds == 0:
+            for reader in (kept, SearchIndex(root)):
+                hits = reader.search("red blue mug", top=100, embedders=EMBEDDERS)
+                assert {hit.item_id for hit in hits} in (OLD_IDS, NEW_IDS)
+                assert all(len(hit.ranks) == 2 for hit in hits)
+            rounds += 1
+        return rounds
+
+    with ThreadPoolExecutor(3) as pool:
+        readers = [pool.submit(read) for _ in range(3)]
+        try:
+            for turn in range(1, 12):
+                SearchIndex(root).rebuild([(HOUR, versions[turn % 2])])
         finally:
             done.set()
         assert all(one.result() > 0 for one in readers)

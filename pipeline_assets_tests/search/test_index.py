@@ -1,5 +1,6 @@
 """The index as a whole: what is found, what is current, what a replacement changes."""
 
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,7 +26,12 @@ def found(index: SearchIndex, query: str, mode: Mode = "hybrid") -> list[str]:
 
 def files(root: Path) -> set[str]:
     """The names of the vector files."""
-    return {path.name for path in root.glob("*.faiss")}
+    return {path.name for path in root.glob("*/*.faiss")}
+
+
+def database(root: Path) -> Path:
+    """The database of the current generation."""
+    return root / (root / "current").read_text() / "index.db"
 
 
 def test_a_missing_index_has_no_hits_and_is_not_made_by_reading(
@@ -43,6 +49,14 @@ def test_replacing_an_hour_counts_what_it_holds(index: SearchIndex) -> None:
     assert (done.hour, done.items, done.vectors, done.spaces) == (HOUR, 3, 2, 1)
     assert done.seconds > 0
     assert (index.count(), index.spaces()) == (3, ("clip-a",))
+
+
+def test_the_index_knows_which_hour_an_item_is_current_in(index: SearchIndex) -> None:
+    """Of those that it has; asked of no index, it knows none."""
+    assert index.current_hours(["a"]) == {}
+    index.replace_hour(HOUR, table(item("a", "Kettle"), item("b", "Teapot")))
+    index.replace_hour(NEXT_HOUR, table(item("a", "Kettle", minutes=60)))
+    assert index.current_hours(["a", "b", "c"]) == {"a": NEXT_HOUR, "b": HOUR}
 
 
 def test_an_hour_without_items_is_an_hour(index: SearchIndex) -> None:
@@ -208,7 +222,7 @@ def test_healing_an_hour_replaces_its_entries_alone(index: SearchIndex, root: Pa
     assert found(index, "mug", "keyword") == ["a", "b"]
     assert (found(index, "green", "vector"), found(index, "red", "vector")) == (["b"], ["a"])
     assert len(files(root)) == 1
-    assert not files(root) & before
+    assert files(root) < before
 
 
 def test_a_new_quality_alone_writes_no_vectors(index: SearchIndex, root: Path) -> None:
@@ -316,7 +330,7 @@ def test_a_vector_that_is_not_a_number_is_never_found(index: SearchIndex) -> Non
 def test_a_lost_vector_file_is_made_up_for(root: Path, damage: object) -> None:
     """The vectors are in the database as well."""
     SearchIndex(root).replace_hour(HOUR, table(pictured("a", "red")))
-    for path in root.glob("*.faiss"):
+    for path in root.glob("*/*.faiss"):
         damage(path)  # type: ignore[operator]
     assert found(SearchIndex(root), "red") == ["a"]
 
@@ -325,7 +339,7 @@ def test_a_missing_vector_file_is_written_by_the_next_build(root: Path) -> None:
     """Whichever hour it is for."""
     index = SearchIndex(root)
     index.replace_hour(HOUR, table(pictured("a", "red")))
-    for path in root.glob("*.faiss"):
+    for path in root.glob("*/*.faiss"):
         path.unlink()
     index.replace_hour(NEXT_HOUR, table())
     assert len(files(root)) == 1
@@ -333,9 +347,9 @@ def test_a_missing_vector_file_is_written_by_the_next_build(root: Path) -> None:
 
 def test_a_damaged_database_says_what_to_do(index: SearchIndex, root: Path) -> None:
     """For readers and writers."""
-    root.mkdir()
-    (root / "index.db").write_bytes(b"not a database" * 1_000)
-    with pytest.raises(IndexDamaged, match=r"index\.db cannot be read: .*materialize search_index"):
+    index.replace_hour(HOUR, table())
+    database(root).write_bytes(b"not a database" * 1_000)
+    with pytest.raises(IndexDamaged, match=r"cannot be read: .*`pipeline-assets index rebuild`"):
         index.search("kettle", embedders={})
     with pytest.raises(IndexDamaged):
         index.replace_hour(HOUR, table())
@@ -343,9 +357,22 @@ def test_a_damaged_database_says_what_to_do(index: SearchIndex, root: Path) -> N
 
 def test_an_index_of_another_version_is_not_touched(index: SearchIndex, root: Path) -> None:
     """Neither read nor written."""
-    root.mkdir()
-    (root / "index.db").touch()
-    with pytest.raises(IndexDamaged, match="version 0, this program needs 1"):
+    index.replace_hour(HOUR, table())
+    for file in database(root).parent.iterdir():
+        file.unlink()
+    database(root).touch()
+    with pytest.raises(IndexDamaged, match="version 0, this program needs 2"):
+        index.count()
+
+
+@pytest.mark.parametrize("lost", ["database", "generation"])
+def test_a_lost_database_is_damage_not_an_empty_index(
+    index: SearchIndex, root: Path, lost: str
+) -> None:
+    """Finding nothing would be believed."""
+    index.replace_hour(HOUR, table(item("a", "kettle")))
+    shutil.rmtree(database(root).parent) if lost == "generation" else database(root).unlink()
+    with pytest.raises(IndexDamaged, match="index rebuild"):
         index.count()
 
 
@@ -354,3 +381,13 @@ def test_a_folder_that_cannot_be_written_is_a_storage_error(index: SearchIndex, 
     root.write_text("a file")
     with pytest.raises(StorageError, match="cannot write"):
         index.replace_hour(HOUR, table())
+
+
+def test_the_index_says_whether_it_knows_of_an_item_or_a_url(index: SearchIndex) -> None:
+    """In any hour, also where it is not current."""
+    assert index.mentions(["a"], ["https://h/a.jpg"]) == 0
+    index.replace_hour(HOUR, table(item("a", "Kettle"), item("b", "Teapot")))
+    index.replace_hour(NEXT_HOUR, table(item("a", "Kettle", minutes=60)))
+    assert index.mentions(["a"], []) == 2
+    assert index.mentions(["b", "c"], []) == 1
+    assert index.mentions([], ["https://h/none.jpg"]) == 0

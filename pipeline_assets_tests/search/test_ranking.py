@@ -133,3 +133,17 @@ def test_a_better_twin_that_nothing_matched_is_placed_before_the_worse() -> None
 def test_nothing_gives_nothing() -> None:
     """No error, no hit."""
     assert fuse({}, {}) == fuse({"keyword": []}, {}) == []
+
+
+def test_the_first_of_a_few_texts_is_no_better_than_it_is_near() -> None:
+    """Pictures and texts of one space are held against the same best; another space is not."""
+    lists = {
+        "vector:a:image": [Match(1, 0.8)],
+        "vector:a:text": [Match(2, 0.2)],
+        "vector:b:text": [Match(3, 0.2)],
+    }
+    ranked = fuse(lists, {n: candidate(n) for n in (1, 2, 3)})
+    shares = [
+        (one.candidate.entry_id, gain.confidence) for one in ranked for gain in one.gains.values()
+    ]
+    assert shares == [(1, 1.0), (3, 1.0), (2, pytest.approx(0.25))]

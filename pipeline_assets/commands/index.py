@@ -1,0 +1,35 @@
+"""`index`: how the search index stands, and how it is made anew."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
+
+from pipeline_assets.derived import ENRICHED
+from pipeline_assets.resources import Resources
+
+
+def show(resources: Resources) -> dict[str, Any]:
+    """What is in the index, which hours are not, and how well each vector index finds."""
+    index = resources.search
+    return {
+        "items": index.count(),
+        "hours": len(index.hours()),
+        "hours_missing": missing(resources),
+        "vector_indexes": [asdict(one) for one in index.vector_indexes()],
+    }
+
+
+def missing(resources: Resources) -> list[str]:
+    """The hours that have enriched items in the tables and none in the index."""
+    known = set(resources.search.hours())
+    return [
+        hour
+        for hour in resources.tables.hours(ENRICHED)
+        if hour not in known and resources.tables.rows(ENRICHED, hour)
+    ]
+
+
+def rebuild(resources: Resources, hours: Iterable[str]) -> dict[str, Any]:
+    """Make the index anew from the tables of these hours, which are all that there are."""
+    tables = ((hour, resources.tables.read(ENRICHED, hour)) for hour in hours)
+    return asdict(resources.search.rebuild(tables))
