@@ -43,7 +43,7 @@ def test_a_failed_quality_check_says_what_is_wrong(browser: Browser, served: Ser
     """A warning, which stopped nothing, with its rule and the rows that break it."""
     browser.open("/assets/enriched_items?view=checks")
     browser.text("quality").click()
-    browser.sees("Enough rows are good enough, and none met an unclassified exception.")
+    browser.sees("Enough rows have a value, and a good one.")
     browser.sees("not so: at least 80% of the rows reach 0.8", "rows break it", exact=False)
     browser.sees("non-blocking", "Failed", served.degraded)
     browser.cell("at least 80% of the rows reach 0.8", "expect_column_values_to_be_between")

@@ -1,0 +1,175 @@
+"""The JSON API: each operation once, as data that both the routes and the description come from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from pydantic import BaseModel
+
+from pipeline_assets import metrics
+from pipeline_assets.commands import breakers as breaker_commands
+from pipeline_assets.commands import dead_letters as letter_commands
+from pipeline_assets.commands import queues
+from pipeline_assets.commands import search as search_commands
+from pipeline_assets.derived import ENRICHED
+from pipeline_assets.resources import Resources
+from pipeline_assets.serve import figures, items
+from pipeline_assets.serve.answers import (
+    Breaker,
+    Breakers,
+    DeadLetter,
+    DeadLetters,
+    Found,
+    Health,
+    Item,
+    Quality,
+    Retry,
+    RetryQueue,
+)
+from pipeline_assets.serve.asked import (
+    Filtered,
+    Hours,
+    Letters,
+    Nothing,
+    OneItem,
+    Query,
+    Rows,
+    Search,
+)
+from pipeline_assets.serve.errors import BadRequest
+
+JSON = "application/json"
+ONE_OF = "give one of q and like"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """Something that can be asked for.
+
+    `act` is given the resources, the parameters as `query` has them, and the body where `takes`
+    says what may be sent. It gives an `answer`, or a text of the type `gives`.
+    """
+
+    path: str
+    name: str
+    summary: str
+    query: type[Query]
+    act: Callable[[Resources, Any, bytes], BaseModel | str]
+    answer: type[BaseModel] | None
+    takes: tuple[str, ...] = ()
+    gives: str = JSON
+
+    @property
+    def method(self) -> str:
+        """What is sent is sent by POST; nothing is changed by either."""
+        return "POST" if self.takes else "GET"
+
+
+def search(resources: Resources, asked: Search, _body: bytes = b"") -> Found:
+    """Items by words, or like an item. Raises `BadRequest` for none of these, or both."""
+    if (asked.q is None) == (asked.like is None):
+        raise BadRequest("q", asked.q or "", ONE_OF)
+    if asked.like is not None:
+        hits = search_commands.search_like(
+            resources, asked.like, top=asked.top, filters=asked.filters
+        )
+    else:
+        hits = search_commands.search(
+            resources, asked.q or "", mode=asked.mode, top=asked.top, filters=asked.filters
+        )
+    return Found.model_validate({"hits": hits})
+
+
+def search_picture(resources: Resources, asked: Filtered, body: bytes) -> Found:
+    """Items like a picture. Raises `RowError` for what is none."""
+    with NamedTemporaryFile(prefix="pipeline-assets-") as file:
+        file.write(body)
+        file.flush()
+        hits = search_commands.search_picture(
+            resources, Path(file.name), top=asked.top, filters=asked.filters
+        )
+    return Found.model_validate({"hits": hits})
+
+
+def item(resources: Resources, asked: OneItem, _body: bytes = b"") -> Item:
+    """One item."""
+    return items.item(resources, asked.id)
+
+
+def quality(resources: Resources, asked: Hours, _body: bytes = b"") -> Quality:
+    """The figures of the newest hours."""
+    return figures.quality(resources, asked.hours)
+
+
+def breakers(resources: Resources, _asked: Nothing, _body: bytes = b"") -> Breakers:
+    """Every breaker."""
+    rows = breaker_commands.breakers(resources)
+    return Breakers(breakers=[Breaker(**row) for row in rows])
+
+
+def dead_letters(resources: Resources, asked: Letters, _body: bytes = b"") -> DeadLetters:
+    """Dead letters with their reasons."""
+    wanted = letter_commands.Wanted(asked.reason, asked.stage, asked.hour)
+    rows = letter_commands.dead_letters(resources, wanted, asked.limit)
+    return DeadLetters(dead_letters=[DeadLetter.model_validate(row) for row in rows])
+
+
+def retry_queue(resources: Resources, asked: Rows, _body: bytes = b"") -> RetryQueue:
+    """Rows that wait to be healed."""
+    rows = queues.retry_queue(resources, asked.limit)
+    return RetryQueue(retry_queue=[Retry.model_validate(row) for row in rows])
+
+
+def health(resources: Resources, _asked: Nothing, _body: bytes = b"") -> Health:
+    """That tables, state database and index answer. Raises what is wrong with the first not to."""
+    hours = resources.tables.hours(ENRICHED)
+    resources.breakers.now()
+    search_commands.search(resources, "", mode="keyword", top=1)
+    return Health(
+        status="ok", items=resources.search.count(), newest_hour=hours[-1] if hours else None
+    )
+
+
+def scraped(resources: Resources, _asked: Nothing, _body: bytes = b"") -> str:
+    """What Prometheus is told."""
+    return metrics.prometheus_text(resources)
+
+
+OPERATIONS = (
+    Operation("/api/search", "search", "Items by words, or like an item", Search, search, Found),
+    Operation(
+        "/api/search/picture",
+        "search_picture",
+        "Items like the picture that is sent",
+        Filtered,
+        search_picture,
+        Found,
+        takes=("image/jpeg", "image/png", "image/webp", "image/gif", "application/octet-stream"),
+    ),
+    Operation("/api/item", "item", "All that is known of an item", OneItem, item, Item),
+    Operation("/api/quality", "quality", "Quality by hour and stage", Hours, quality, Quality),
+    Operation("/api/breakers", "breakers", "The circuit breakers", Nothing, breakers, Breakers),
+    Operation(
+        "/api/dead-letters",
+        "dead_letters",
+        "Rows that trying again cannot help",
+        Letters,
+        dead_letters,
+        DeadLetters,
+    ),
+    Operation(
+        "/api/retry-queue", "retry_queue", "Rows that may be better", Rows, retry_queue, RetryQueue
+    ),
+    Operation("/healthz", "health", "Whether the service can answer", Nothing, health, Health),
+    Operation(
+        "/metrics",
+        "metrics",
+        "What Prometheus is told",
+        Nothing,
+        scraped,
+        None,
+        gives=metrics.CONTENT_TYPE,
+    ),
+)

@@ -1,0 +1,122 @@
+"""What a scrape is told."""
+
+import time
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from pipeline_assets.core.breaker import Mode
+from pipeline_assets.derived import DERIVED, QUALITY_SUMMARY, derive
+from pipeline_assets.drift import NAME as DRIFT
+from pipeline_assets.drift import drift
+from pipeline_assets.findable import Findable
+from pipeline_assets.hour_statistics import NAME as STATISTICS
+from pipeline_assets.hour_statistics import hour_statistics
+from pipeline_assets.item_features import NAME as FEATURES
+from pipeline_assets.item_features import item_features
+from pipeline_assets.metrics import prometheus_text
+from pipeline_assets.reliability import NAME as RELIABILITY
+from pipeline_assets.reliability import reliability
+from pipeline_assets.stages import stage_tables
+from pipeline_assets_tests.conftest import HOUR, HOUR_START, ITEMS, Platform
+
+Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def scraped(platform: Platform) -> Values:
+    """The values by name and labels, as Prometheus's own parser reads them."""
+    return {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(prometheus_text(platform.resources))
+        for sample in family.samples
+    }
+
+
+def value(values: Values, metric: str, /, **labels: str) -> float:
+    """One value."""
+    return values[metric, frozenset(labels.items())]
+
+
+@pytest.fixture
+def summed_up(finished_copy: Platform) -> Platform:
+    """A finished hour with the tables that are derived from it."""
+    resources = finished_copy.resources
+    stages, tables = stage_tables(resources.settings), resources.tables
+    for table in DERIVED:
+        made = derive(tables, table, HOUR, 0.8, stages)
+        tables.write(table.name, HOUR, made)
+        if table is QUALITY_SUMMARY:
+            resources.hours.keep(HOUR, made)
+    found = Findable(10, 9, "of ten")
+    tables.write(FEATURES, HOUR, item_features(resources, HOUR, stages))
+    tables.write(STATISTICS, HOUR, hour_statistics(resources, HOUR, stages))
+    tables.write(DRIFT, HOUR, drift(tables, HOUR))
+    tables.write(RELIABILITY, HOUR, reliability(tables, HOUR, stages, 0.8, {}, found))
+    return finished_copy
+
+
+def test_an_empty_platform_says_so(platform: Platform) -> None:
+    """Without an error, and with no numbers that nobody measured."""
+    values = scraped(platform)
+    assert value(values, "pipeline_retry_queue_rows") == 0
+    assert not [name for name, _labels in values if name.startswith("pipeline_rung")]
+    assert not [name for name, _labels in values if name == "pipeline_rows"]
+
+
+def test_the_tables_figures_are_there(summed_up: Platform) -> None:
+    """Rows, dead letters, queue, quality, success and times agree with the tables."""
+    values, tables = scraped(summed_up), summed_up.resources.tables
+    counted = sum(
+        found
+        for (name, labels), found in values.items()
+        if name == "pipeline_rows" and ("stage", "enriched_items") in labels
+    )
+    assert counted == ITEMS
+    letters = tables.read("dead_letters", HOUR).to_pylist()
+    assert letters
+    reason = letters[0]["error_kind"]
+    stage = letters[0]["stage"]
+    expected = sum((row["stage"], row["error_kind"]) == (stage, reason) for row in letters)
+    assert value(values, "pipeline_dead_letters", stage=stage, reason=reason) == expected
+    assert value(values, "pipeline_retry_queue_rows") == tables.rows("retry_queue", HOUR)
+    qualities = [row["quality"] for row in summed_up.rows("enriched_items").values()]
+    mean = sum(qualities) / len(qualities)
+    assert value(values, "pipeline_quality_mean_ratio", stage="enriched_items") == (
+        pytest.approx(mean)
+    )
+    found = value(
+        values, "pipeline_success_ratio", level="outcome", name="findable by its own name"
+    )
+    assert found == pytest.approx(0.9)
+    assert value(values, "pipeline_row_duration_seconds", rung="fetched.http", quantile="0.95") > 0
+    closed = HOUR_START.timestamp() + 3600
+    assert value(values, "pipeline_newest_hour_timestamp_seconds") == closed
+
+
+def test_the_state_is_there(platform: Platform) -> None:
+    """One of a breaker's states is 1; the accelerator is well until it was seen ill."""
+    platform.resources.breakers.force("image_labels.cpu_clip", Mode.FORCED_OPEN)
+    values = scraped(platform)
+    states = {
+        mode: value(values, "pipeline_breaker_state", breaker="image_labels.cpu_clip", state=mode)
+        for mode in Mode
+    }
+    assert states == {mode: float(mode is Mode.FORCED_OPEN) for mode in Mode}
+    assert value(values, "pipeline_accelerator_healthy") == 1
+
+
+def test_a_scrape_is_soon_over(summed_up: Platform) -> None:
+    """It reads summaries alone, so that it may come every few seconds."""
+    scraped(summed_up)
+    started = time.process_time()
+    scraped(summed_up)
+    assert time.process_time() - started < 0.5
+
+
+def test_names_and_help_keep_to_the_conventions(summed_up: Platform) -> None:
+    """A prefix, base units, no counter's ending on a gauge, help for each."""
+    for family in text_string_to_metric_families(prometheus_text(summed_up.resources)):
+        assert family.name.startswith("pipeline_")
+        assert not family.name.endswith(("_total", "_ms", "_percent"))
+        assert family.type == "gauge"
+        assert family.documentation.endswith(".")
