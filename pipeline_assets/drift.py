@@ -1,6 +1,6 @@
-"""Drift: how far an hour's items are from those of the hours before it."""
+"""Drift: which features of an hour's items have moved, against the day before or a fixed sample."""
 
-from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -8,75 +8,157 @@ import pyarrow.compute as pc
 
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
+from pipeline_assets.core.drift import (
+    FALSE_ALARMS,
+    JENSEN_SHANNON,
+    KOLMOGOROV_SMIRNOV,
+    Comparison,
+    adjusted,
+    compare_categories,
+    compare_numbers,
+)
+from pipeline_assets.errors import SettingsError
+from pipeline_assets.item_features import NAME as FEATURES
 
+NAME = "drift"
 REFERENCE_HOURS = 24
+"""A day, so that what always differs between day and night is in the reference."""
 MIN_ROWS = 100
 """Below this an hour says nothing: distances between small samples are large by chance."""
 
-CATEGORIES = ("kind", "label", "modality")
-NUMBERS = ("label_confidence", "text_length")
+CATEGORIES = ("kind", "language", "label", "modality")
+NUMBERS = (
+    *("text_length", "picture_width", "picture_height", "brightness"),
+    *("label_confidence", "embedding_norm"),
+)
+PREDICTED = ("label", "label_confidence", "modality", "embedding_norm")
+"""What models say. That a fallback says something else is told by the quality; it is no drift."""
 
 SCHEMA = pa.schema(
     [
         pa.field("feature", pa.string()),
         pa.field("measure", pa.string()),
         pa.field("distance", pa.float64()),
+        pa.field("psi", pa.float64()),
+        pa.field("shift", pa.float64()),
+        pa.field("p_value", pa.float64()),
+        pa.field("drifted", pa.bool_()),
+        pa.field("moved", pa.string()),
         pa.field("rows", pa.int64()),
         pa.field("reference_rows", pa.int64()),
     ],
     metadata={SCHEMA_VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
 
+MEANINGS = {
+    "feature": f"the column of {FEATURES} that is compared",
+    "measure": "how: jensen-shannon for categories, kolmogorov-smirnov for numbers",
+    "distance": "0 (the same) to 1; null where either side has too few values",
+    "psi": "population stability index, of categories",
+    "shift": "of numbers: how far they were carried, in standard deviations of the reference",
+    "p_value": "how often chance alone would move a feature so far, allowing for all features",
+    "drifted": "whether the feature has moved: by enough, and not by chance",
+    "moved": "what changed most: the share of a category, the middle of numbers",
+    "rows": "values in this hour",
+    "reference_rows": "values in the day before the hour, or in PIPELINE_DRIFT_REFERENCE",
+}
 
-def drift(tables: Tables, hour: str) -> pa.Table:
-    """An hour against the hours before it, one row a feature; distances are 0 (same) to 1.
 
-    Categories by Jensen-Shannon distance, numbers by Kolmogorov-Smirnov; null where either side
-    has fewer than `MIN_ROWS` values.
-    """
-    before = [other for other in tables.hours("enriched_items") if other < hour]
-    now = _read(tables, [hour])
-    reference = _read(tables, before[-REFERENCE_HOURS:])
-    rows = [_row(name, now, reference) for name in (*CATEGORIES, *NUMBERS)]
+def drift(tables: Tables, hour: str, fixed: Path | None = None) -> pa.Table:
+    """An hour against the day before it, or against the features in a file; a row a feature."""
+    now = tables.read(FEATURES, hour)
+    reference = _window(tables, hour) if fixed is None else read_reference(fixed)
+    return compared(now, reference)
+
+
+def compared(now: pa.Table, reference: pa.Table) -> pa.Table:
+    """Features of items against those of others; one that the reference lacks is not compared."""
+    features = [name for name in (*CATEGORIES, *NUMBERS) if name in reference.column_names]
+    values = {name: (_values(now, name), _values(reference, name)) for name in features}
+    found = {name: _compared(name, *sides) for name, sides in values.items()}
+    known = [name for name, comparison in found.items() if comparison is not None]
+    p_values = adjusted([each.p_value for each in found.values() if each is not None])
+    certain = dict(zip(known, p_values, strict=True))
+    rows = [
+        {
+            "feature": name,
+            "measure": JENSEN_SHANNON if name in CATEGORIES else KOLMOGOROV_SMIRNOV,
+            "rows": len(values[name][0]),
+            "reference_rows": len(values[name][1]),
+            **_figures(found[name], certain.get(name)),
+        }
+        for name in features
+    ]
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def _read(tables: Tables, hours: Sequence[str]) -> pa.Table:
-    columns = ["kind", "label", "modality", "label_confidence", "text"]
-    parts = [tables.read("enriched_items", hour, columns) for hour in hours]
-    empty = pa.table({name: pa.array([], pa.string()) for name in columns})
-    table = pa.concat_tables(parts) if parts else empty
-    return table.append_column("text_length", pc.utf8_length(table["text"]))
+def read_reference(path: Path) -> pa.Table:
+    """A fixed reference: a Parquet file, or a folder of them, with columns of `item_features`.
+
+    Raises `SettingsError` where it cannot be read or has none of the features.
+    """
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    wanted = "a Parquet file, or a folder of them, with columns of item_features"
+    try:
+        names = [*CATEGORIES, *NUMBERS, "fallback"]
+        there = pq.ParquetDataset(path).schema.names
+        table = pq.read_table(path, columns=[name for name in names if name in there])
+    except (OSError, pa.ArrowInvalid) as error:
+        raise SettingsError("PIPELINE_DRIFT_REFERENCE", path, f"{wanted}; {error}") from None
+    if not set(table.column_names) & {*CATEGORIES, *NUMBERS}:
+        raise SettingsError(
+            "PIPELINE_DRIFT_REFERENCE", path, f"{wanted}: one or more of {', '.join(names[:-1])}"
+        )
+    return table
 
 
-def _row(feature: str, now: pa.Table, reference: pa.Table) -> dict[str, object]:
-    values, before = now[feature].drop_null(), reference[feature].drop_null()
-    enough = min(len(values), len(before)) >= MIN_ROWS
-    category = feature in CATEGORIES
-    measure = _jensen_shannon if category else _kolmogorov_smirnov
+def said(table: pa.Table) -> str:
+    """Which features have moved and by how much, for people; empty where none has."""
+    return "; ".join(_said(row) for row in table.to_pylist() if row["drifted"])
+
+
+def _said(row: dict[str, object]) -> str:
+    by = f"PSI {row['psi']:.2f}" if row["psi"] is not None else _shift(row["shift"])
+    return f"{row['feature']}: {row['moved']} ({row['measure']} {row['distance']:.2f}, {by})"
+
+
+def _shift(shift: object) -> str:
+    return "from a single value" if shift is None else f"{shift:.2f} standard deviations"
+
+
+def _window(tables: Tables, hour: str) -> pa.Table:
+    before = [other for other in tables.hours(FEATURES) if other < hour]
+    parts = [tables.read(FEATURES, other) for other in before[-REFERENCE_HOURS:]]
+    return pa.concat_tables(parts) if parts else tables.schema(FEATURES, hour).empty_table()
+
+
+def _values(table: pa.Table, feature: str) -> pa.ChunkedArray:
+    if feature in PREDICTED and "fallback" in table.column_names:
+        table = table.filter(~pc.field("fallback"))
+    return table[feature].drop_null()
+
+
+def _compared(feature: str, now: pa.ChunkedArray, before: pa.ChunkedArray) -> Comparison | None:
+    if min(len(now), len(before)) < MIN_ROWS:
+        return None
+    if feature in CATEGORIES:
+        return compare_categories(_counts(now), _counts(before))
+    return compare_numbers(*(np.asarray(side.to_numpy(), np.float64) for side in (now, before)))
+
+
+def _counts(values: pa.ChunkedArray) -> dict[str, int]:
+    return {each["values"]: each["counts"] for each in values.value_counts().to_pylist()}
+
+
+def _figures(found: Comparison | None, p_value: float | None) -> dict[str, object]:
+    if found is None or p_value is None:
+        return {}
     return {
-        "feature": feature,
-        "measure": "jensen-shannon" if category else "kolmogorov-smirnov",
-        "distance": measure(values, before) if enough else None,
-        "rows": len(values),
-        "reference_rows": len(before),
+        "distance": found.distance,
+        "psi": found.psi,
+        "shift": found.shift,
+        "p_value": p_value,
+        "drifted": found.matters and p_value < FALSE_ALARMS,
+        "moved": found.moved,
     }
-
-
-def _jensen_shannon(values: pa.ChunkedArray, before: pa.ChunkedArray) -> float:
-    from scipy.spatial.distance import jensenshannon  # noqa: PLC0415 - half a second
-
-    names = sorted(set(values.to_pylist()) | set(before.to_pylist()))
-    return float(jensenshannon(_shares(values, names), _shares(before, names), base=2))
-
-
-def _shares(values: pa.ChunkedArray, names: Sequence[str]) -> list[float]:
-    counted = {each["values"]: each["counts"] for each in values.value_counts().to_pylist()}
-    return [counted.get(name, 0) / len(values) for name in names]
-
-
-def _kolmogorov_smirnov(values: pa.ChunkedArray, before: pa.ChunkedArray) -> float:
-    from scipy.stats import ks_2samp  # noqa: PLC0415 - half a second
-
-    numbers = (np.asarray(side.to_numpy(), np.float64) for side in (values, before))
-    return float(ks_2samp(*numbers).statistic)

@@ -1,15 +1,42 @@
-"""How far an hour is from those before it."""
+"""Which features of an hour have moved."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline_assets.adapters.tables import Tables
-from pipeline_assets.drift import CATEGORIES, MIN_ROWS, NUMBERS, REFERENCE_HOURS, SCHEMA, drift
+from pipeline_assets.drift import (
+    CATEGORIES,
+    MIN_ROWS,
+    NUMBERS,
+    REFERENCE_HOURS,
+    SCHEMA,
+    compared,
+    drift,
+    said,
+)
+from pipeline_assets.errors import SettingsError
+from pipeline_assets.item_features import NAME as FEATURES
+from pipeline_assets_tests.synthetic import Source
 
 BEFORE, NOW = "2026-03-02-05", "2026-03-02-06"
+USUAL = Source()
+AN_HOUR, A_DAY = 500, REFERENCE_HOURS * 500
+SEED = 20_260_302
+"""The limits in core.drift were chosen on other seeds."""
+SHIFTS = {
+    "label": (USUAL.moved(0.15, to=3, by=0), USUAL.moved(0.15, to=9, by=1)),
+    "brightness": (replace(USUAL, brightness=0.58), replace(USUAL, brightness=0.42)),
+    "text_length": (replace(USUAL, text_scale=1.3), replace(USUAL, text_scale=0.7)),
+}
+"""15 points of the label mix, half a standard deviation of brightness, 30 % of text length."""
 
 
 @pytest.fixture
@@ -19,67 +46,146 @@ def tables(tmp_path: Path) -> Tables:
 
 
 def write_hour(
-    tables: Tables, hour: str, labels: Sequence[str | None], confidence: float = 0.5
-) -> None:
-    """An hour of items with these labels."""
-    count = len(labels)
-    tables.write(
-        "enriched_items",
-        hour,
-        pa.table(
-            {
-                "kind": ["product"] * count,
-                "label": pa.array(labels, pa.string()),
-                "modality": pa.array(["image"] * count, pa.string()),
-                "label_confidence": pa.array([confidence] * count, pa.float32()),
-                "text": pa.array(["text " * (n % 7) for n in range(count)], pa.string()),
-            }
-        ),
+    tables: Tables, hour: str, source: Source = USUAL, count: int = AN_HOUR, seed: int = 1
+) -> pa.Table:
+    """An hour of items from a source."""
+    made = source.items(count, np.random.default_rng(seed))
+    tables.write(FEATURES, hour, made)
+    return made
+
+
+def found(table: pa.Table) -> dict[str, dict[str, Any]]:
+    """The row of each feature."""
+    return {row["feature"]: row for row in table.to_pylist()}
+
+
+def moved(table: pa.Table) -> set[str]:
+    """The features that have moved."""
+    return {name for name, row in found(table).items() if row["drifted"]}
+
+
+def hours_of(*sources: Source, count: int, seed: int) -> Iterator[pa.Table]:
+    """Hours of the sources in turn, against days of the usual one."""
+    for number in range(count):
+        rng = np.random.default_rng([SEED, seed, number])
+        if number % 10 == 0:
+            reference = USUAL.items(A_DAY, rng)
+        yield compared(sources[number % len(sources)].items(AN_HOUR, rng), reference)
+
+
+def test_a_hundred_unchanged_hours_raise_at_most_one_alarm() -> None:
+    """Of 500 items and ten features each."""
+    alarms = [moved(table) for table in hours_of(USUAL, count=100, seed=1)]
+    assert sum(bool(each) for each in alarms) <= 1
+
+
+@pytest.mark.parametrize("feature", SHIFTS)
+def test_of_real_shifts_hardly_any_is_overlooked(feature: str) -> None:
+    """95 of 100; a third as many of each kind here, and hardly ever is another feature named."""
+    named = [moved(table) for table in hours_of(*SHIFTS[feature], count=34, seed=2)]
+    assert sum(feature in each for each in named) >= 33
+    assert sum(bool(each - {feature}) for each in named) <= 1
+
+
+def test_what_moved_is_said_with_how_far() -> None:
+    """A category by its share, a number by its middle."""
+    rng = np.random.default_rng(4)
+    odd = replace(SHIFTS["label"][0], brightness=0.58)
+    text = said(compared(odd.items(AN_HOUR, rng), USUAL.items(A_DAY, rng)))
+    label, brightness = text.split("; ")
+    assert label == "label: chair 11.8% → 29.6% (jensen-shannon 0.25, PSI 0.35)"
+    assert re.fullmatch(
+        r"brightness: median 0\.50\d+ → 0\.5[678]\d+ "
+        r"\(kolmogorov-smirnov 0\.\d\d, 0\.[45]\d standard deviations\)",
+        brightness,
     )
 
 
-def distances(tables: Tables, hour: str = NOW) -> dict[str, float | None]:
-    """The distance of each feature."""
-    return {row["feature"]: row["distance"] for row in drift(tables, hour).to_pylist()}
-
-
 def test_the_same_again_is_no_drift(tables: Tables) -> None:
-    """0 for every feature, whatever the order of the rows."""
-    write_hour(tables, BEFORE, ["shirt", "lamp"] * MIN_ROWS)
-    write_hour(tables, NOW, ["lamp"] * MIN_ROWS + ["shirt"] * MIN_ROWS)
-    assert distances(tables) == dict.fromkeys((*CATEGORIES, *NUMBERS), 0.0)
-
-
-def test_something_else_altogether_is_a_distance_of_one(tables: Tables) -> None:
-    """For a category and for a number; the others stay where they are."""
-    write_hour(tables, BEFORE, ["shirt"] * MIN_ROWS, confidence=0.2)
-    write_hour(tables, NOW, ["lamp"] * MIN_ROWS, confidence=0.9)
-    found = distances(tables)
-    assert found["label"] == pytest.approx(1)
-    assert found["label_confidence"] == pytest.approx(1)
-    assert found["kind"] == 0
+    """0 for every feature, and nothing to say."""
+    write_hour(tables, BEFORE)
+    write_hour(tables, NOW)
+    table = drift(tables, NOW)
+    assert {name: row["distance"] for name, row in found(table).items()} == pytest.approx(
+        dict.fromkeys((*CATEGORIES, *NUMBERS), 0), abs=1e-6
+    )
+    assert said(table) == ""
 
 
 @pytest.mark.parametrize(("rows", "known"), [(MIN_ROWS - 1, False), (MIN_ROWS, True)])
 def test_too_few_rows_say_nothing(tables: Tables, rows: int, known: bool) -> None:
     """Null, not 0."""
-    write_hour(tables, BEFORE, ["shirt"] * MIN_ROWS)
-    write_hour(tables, NOW, ["shirt"] * rows)
-    assert (distances(tables)["label"] is not None) is known
+    write_hour(tables, BEFORE)
+    write_hour(tables, NOW, count=rows)
+    label = found(drift(tables, NOW))["label"]
+    assert {label[name] is not None for name in ("distance", "p_value", "drifted")} == {known}
 
 
 def test_the_first_hour_and_an_empty_one_have_nothing_to_compare(tables: Tables) -> None:
     """Typed all the same."""
-    write_hour(tables, BEFORE, [])
-    write_hour(tables, NOW, [None] * MIN_ROWS)
-    assert set(distances(tables).values()) == {None}
-    assert drift(tables, BEFORE).schema == SCHEMA
+    write_hour(tables, BEFORE)
+    write_hour(tables, NOW, count=0)
+    for hour in (BEFORE, NOW):
+        table = drift(tables, hour)
+        assert table.schema == SCHEMA
+        assert table["distance"].null_count == len((*CATEGORIES, *NUMBERS))
 
 
 def test_only_the_hours_before_are_looked_at_and_not_all_of_them(tables: Tables) -> None:
     """A day back; what came later does not matter to an old hour that is run again."""
     hours = [f"2026-03-{day:02d}-{hour:02d}" for day in (1, 2) for hour in range(24)]
     for hour in hours:
-        write_hour(tables, hour, ["shirt"] * 10)
+        write_hour(tables, hour, count=10)
     row = drift(tables, hours[30]).to_pylist()[0]
     assert row["reference_rows"] == REFERENCE_HOURS * 10
+
+
+def test_what_a_fallback_says_is_no_drift_of_the_items(tables: Tables) -> None:
+    """While it does the work, predictions are not compared; the input still is."""
+    write_hour(tables, BEFORE)
+    odd = replace(SHIFTS["label"][0], brightness=0.58)
+    made = write_hour(tables, NOW, odd)
+    by_fallback = made.set_column(
+        made.schema.get_field_index("fallback"), "fallback", pa.array([True] * made.num_rows)
+    )
+    tables.write(FEATURES, NOW, by_fallback)
+    table = drift(tables, NOW)
+    assert moved(table) == {"brightness"}
+    assert found(table)["label"]["rows"] == 0
+
+
+def test_a_fixed_reference_takes_the_place_of_the_day_before(
+    tables: Tables, tmp_path: Path
+) -> None:
+    """Such as what a model was trained on; features that it lacks are not compared."""
+    write_hour(tables, BEFORE, SHIFTS["label"][0])
+    write_hour(tables, NOW, SHIFTS["label"][0], seed=2)
+    assert moved(drift(tables, NOW)) == set()
+    trained_on = USUAL.items(A_DAY, np.random.default_rng(3)).select(["label", "brightness"])
+    pq.write_table(trained_on, tmp_path / "trained_on.parquet")
+    table = drift(tables, NOW, tmp_path / "trained_on.parquet")
+    assert set(found(table)) == {"label", "brightness"}
+    assert moved(table) == {"label"}
+
+
+def test_hours_of_ones_own_tables_are_a_fixed_reference(tables: Tables) -> None:
+    """A folder of Parquet files is read whole."""
+    write_hour(tables, BEFORE)
+    write_hour(tables, NOW)
+    table = drift(tables, NOW, Path(tables.url(FEATURES, NOW)).parents[1])
+    assert found(table)["label"]["reference_rows"] == 2 * AN_HOUR
+
+
+@pytest.mark.parametrize("content", [None, b"no Parquet", pa.table({"colour": ["red"]})])
+def test_a_reference_that_says_nothing_of_the_features_is_refused(
+    tables: Tables, tmp_path: Path, content: Any
+) -> None:
+    """By the setting's name, with what would do."""
+    write_hour(tables, NOW)
+    path = tmp_path / "reference.parquet"
+    if isinstance(content, bytes):
+        path.write_bytes(content)
+    elif content is not None:
+        pq.write_table(content, path)
+    with pytest.raises(SettingsError, match=r"PIPELINE_DRIFT_REFERENCE.*columns of item_features"):
+        drift(tables, NOW, path)

@@ -3,7 +3,7 @@
 Two pure functions: an Arrow table in, a `SuiteResult` out.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline_assets.checks.limits import Limits
 from pipeline_assets.checks.suites import Measure, SuiteResult, Vocabulary, rule, run_suite
 from pipeline_assets.core.contract import CONTRACT_NAMES, stage_schema
 from pipeline_assets.core.status import Status
@@ -21,6 +22,8 @@ ITEM_KEY = ("item_id",)
 JUDGED = ("status", "rung", "fallback_used", "confidence", "quality", "error_kind", "error")
 QUALITY_DIGITS = 4  # scores are compared after rounding: 1.0 x 0.8 in float32 is not quite 0.8
 TENTH = 0.1
+TRIED = [Status.OK.value, Status.FAILED.value, Status.SKIPPED.value]
+"""What a row with something to do can come to."""
 
 
 def validate_structure(
@@ -61,39 +64,42 @@ def validate_quality(
     *,
     name: str,
     threshold: float,
-    min_share: float = 0.8,
-    min_mean: float | None = None,
-    min_tenth_percentile: float = 0.5,
+    limits: Limits,
     key: Sequence[str] = ITEM_KEY,
 ) -> SuiteResult:
-    """Is `table` good enough, and free of unclassified exceptions? An empty table is.
+    """Is `table` good enough? An empty table is.
 
-    At least `min_share` of the scored rows reach `threshold`, their mean is at least `min_mean`
-    (`None`: the threshold), the lowest tenth ends at `min_tenth_percentile` or above. Rows that
-    are still pending have no score; a table of nothing else fails for that alone.
+    Rows that are still pending have no score; a table of nothing else fails for that alone. Only
+    rows with something to do can be `ok`.
     """
     if not table.num_rows:
         return SuiteResult(passed=True, evaluated=0)
-    rows = _quality_table(table, key)
     scored = table.num_rows > table["quality"].null_count
-    mean = threshold if min_mean is None else min_mean
     return run_suite(
         name,
-        rows,
+        _quality_table(table, key),
         key,
         lambda words: [
             *_scored(words),
-            *(_levels(words, threshold, min_share, mean, min_tenth_percentile) if scored else ()),
-            *(_no_internal(words) if "error_kind" in rows.column_names else ()),
+            *(_levels(words, threshold, limits) if scored else ()),
+            *_made(words, limits.ok),
         ],
     )
 
 
-def validate_no_bugs(table: pa.Table, *, name: str, key: Sequence[str]) -> SuiteResult:
-    """Is `table` free of unclassified exceptions? Also those that a fallback made good count."""
+def validate_no_bugs(
+    table: pa.Table, *, name: str, key: Sequence[str], most: float = 0.0
+) -> SuiteResult:
+    """Is `table` free of unclassified exceptions? Also those that a fallback made good count.
+
+    A share of the rows up to `most` is let pass.
+    """
     if not table.num_rows:
         return SuiteResult(passed=True, evaluated=0)
-    return run_suite(name, table.select([*key, "error_kind"]), key, _no_internal)
+    # A share is one of all rows; of nulls the library knows nothing.
+    kinds = pc.fill_null(table["error_kind"], "")
+    rows = table.select(list(key)).append_column("error_kind", kinds)
+    return run_suite(name, rows, key, lambda words: _no_internal(words, most))
 
 
 def _expected_schema(schema: pa.Schema, key: Sequence[str]) -> pa.Schema:
@@ -216,9 +222,8 @@ def _required(words: Vocabulary, required: Sequence[str]) -> list[Any]:
 
 
 def _quality_table(table: pa.Table, key: Sequence[str]) -> pa.Table:
-    names = [*key, *(name for name in ("error_kind",) if name in table.column_names)]
     quality = pc.round(pc.cast(table["quality"], pa.float64()), QUALITY_DIGITS)
-    return table.select(names).append_column("quality", quality)
+    return table.select([*key, "status"]).append_column("quality", quality)
 
 
 def _scored(words: Vocabulary) -> list[Any]:
@@ -232,39 +237,52 @@ def _scored(words: Vocabulary) -> list[Any]:
     ]
 
 
-def _levels(
-    words: Vocabulary, threshold: float, min_share: float, min_mean: float, min_tenth: float
-) -> list[Any]:
+def _levels(words: Vocabulary, threshold: float, limits: Limits) -> Iterator[Any]:
     expect = words.expect
-    return [
-        expect.ExpectColumnValuesToBeBetween(
+    if limits.share is not None:
+        yield expect.ExpectColumnValuesToBeBetween(
             column="quality",
             min_value=threshold,
-            mostly=min_share,
+            mostly=limits.share,
             meta=rule(
-                f"at least {min_share:.0%} of the rows reach {threshold}",
+                f"at least {limits.share:.0%} of the rows reach {threshold}",
                 "share_at_threshold",
                 Measure.SHARE,
             ),
-        ),
-        expect.ExpectColumnMeanToBeBetween(
+        )
+    if limits.mean is not None:
+        yield expect.ExpectColumnMeanToBeBetween(
             column="quality",
-            min_value=min_mean,
-            meta=rule(f"the mean is at least {min_mean}", "mean"),
-        ),
-        expect.ExpectColumnQuantileValuesToBeBetween(
+            min_value=limits.mean,
+            meta=rule(f"the mean is at least {limits.mean}", "mean"),
+        )
+    if limits.p10 is not None:
+        yield expect.ExpectColumnQuantileValuesToBeBetween(
             column="quality",
-            quantile_ranges={"quantiles": [TENTH], "value_ranges": [[min_tenth, None]]},
-            meta=rule(f"the tenth percentile is at least {min_tenth}", "tenth_percentile"),
-        ),
-    ]
+            quantile_ranges={"quantiles": [TENTH], "value_ranges": [[limits.p10, None]]},
+            meta=rule(f"the tenth percentile is at least {limits.p10}", "tenth_percentile"),
+        )
 
 
-def _no_internal(words: Vocabulary) -> list[Any]:
+def _made(words: Vocabulary, ok: float | None) -> Iterator[Any]:
+    if ok is None:
+        return
+    yield words.expect.ExpectColumnValuesToBeInSet(
+        column="status",
+        value_set=[Status.OK.value],
+        row_condition=words.column("status").is_in(TRIED),
+        mostly=ok,
+        meta=rule(f"at least {ok:.0%} of the rows are ok", "share_ok", Measure.SHARE),
+    )
+
+
+def _no_internal(words: Vocabulary, most: float) -> list[Any]:
+    said = f"at most {most:.2%} of the rows" if most else "no row"
     return [
         words.expect.ExpectColumnValuesToNotBeInSet(
             column="error_kind",
             value_set=[ErrorKind.INTERNAL.value],
-            meta=rule("no row met an unclassified exception", "internal_rows", Measure.COUNT),
+            mostly=1 - most,
+            meta=rule(f"{said} met an unclassified exception", "internal_rows", Measure.COUNT),
         )
     ]

@@ -11,14 +11,21 @@ from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from pipeline_assets.assets.shown import markdown
 from pipeline_assets.checks.expectations import (
     ITEM_KEY,
+    JUDGED,
     validate_no_bugs,
     validate_quality,
     validate_structure,
 )
+from pipeline_assets.checks.limits import Limits
 from pipeline_assets.checks.suites import FailedExpectation, SuiteResult
+
+SHOWN_ROWS = 20
+"""Of those that break a rule: five a rule, and rarely more than a few rules are broken."""
 
 ReadPartition = Callable[[str], pa.Table]
 
@@ -44,6 +51,7 @@ class _Check:
     severity: dg.AssetCheckSeverity
     blocking: bool
     judge: Callable[[pa.Table], SuiteResult]
+    key: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,7 @@ class _Verdict:
     partition: str
     rows: int
     result: SuiteResult
+    samples: Sequence[Mapping[str, Any]]
 
 
 def structure_check(
@@ -75,6 +84,7 @@ def structure_check(
         dg.AssetCheckSeverity.ERROR,
         blocking=True,
         judge=judge,
+        key=key,
     )
     return _definition(check, asset_key, read, partitions_def)
 
@@ -86,29 +96,29 @@ def bugs_check(
     read: ReadPartition,
     key: Sequence[str],
     partitions_def: dg.PartitionsDefinition[Any],
+    most: float = 0.0,
 ) -> dg.AssetChecksDefinition:
-    """The check that fails for every unclassified exception, and still stops nothing."""
+    """The check that fails for unclassified exceptions, by default any, and still stops nothing."""
     suite = f"{_asset_name(asset_key)}.{name}"
     check = _Check(
         name,
         "No row met an unclassified exception, not even one that a fallback made good.",
         dg.AssetCheckSeverity.ERROR,
         blocking=False,
-        judge=lambda table: validate_no_bugs(table, name=suite, key=key),
+        judge=lambda table: validate_no_bugs(table, name=suite, key=key, most=most),
+        key=key,
     )
     return _definition(check, asset_key, read, partitions_def)
 
 
-def quality_check(  # noqa: PLR0913 - each names a different thing about the table
+def quality_check(
     name: str,
     *,
     asset_key: dg.AssetKey | Sequence[str] | str,
     read: ReadPartition,
     partitions_def: dg.PartitionsDefinition[Any],
     threshold: float,
-    min_share: float = 0.8,
-    min_mean: float | None = None,
-    min_tenth_percentile: float = 0.5,
+    limits: Limits,
     key: Sequence[str] = ITEM_KEY,
 ) -> dg.AssetChecksDefinition:
     """The check that warns about low quality and stops nothing: the pipeline moves forward."""
@@ -119,18 +129,17 @@ def quality_check(  # noqa: PLR0913 - each names a different thing about the tab
             table,
             name=suite,
             threshold=threshold,
-            min_share=min_share,
-            min_mean=min_mean,
-            min_tenth_percentile=min_tenth_percentile,
+            limits=limits,
             key=key,
         )
 
     check = _Check(
         name,
-        "Enough rows are good enough, and none met an unclassified exception.",
+        "Enough rows have a value, and a good one.",
         dg.AssetCheckSeverity.WARN,
         blocking=False,
         judge=judge,
+        key=key,
     )
     return _definition(check, asset_key, read, partitions_def)
 
@@ -145,20 +154,39 @@ def _definition(
     read: ReadPartition,
     partitions_def: dg.PartitionsDefinition[Any],
 ) -> dg.AssetChecksDefinition:
+    return partitioned_check(
+        check.name,
+        asset_key=asset_key,
+        description=check.description,
+        blocking=check.blocking,
+        judge=lambda names: _check_result(check, [_verdict(check, read, name) for name in names]),
+        partitions_def=partitions_def,
+    )
+
+
+def partitioned_check(
+    name: str,
+    *,
+    asset_key: dg.AssetKey | Sequence[str] | str,
+    description: str,
+    judge: Callable[[Sequence[str]], dg.AssetCheckResult],
+    partitions_def: dg.PartitionsDefinition[Any],
+    blocking: bool = False,
+) -> dg.AssetChecksDefinition:
+    """The check that gives one verdict for the partitions of a run."""
     with warnings.catch_warnings():
         # Partitioned checks are a preview; the summaries that matter do not rest on them.
         warnings.simplefilter("ignore", dg.PreviewWarning)
 
         @dg.asset_check(
             asset=dg.AssetKey.from_coercible(asset_key),
-            name=check.name,
-            description=check.description,
-            blocking=check.blocking,
+            name=name,
+            description=description,
+            blocking=blocking,
             partitions_def=partitions_def,
         )
         def run(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-            verdicts = [_verdict(check, read, name) for name in _partitions(context, check.name)]
-            return _check_result(check, verdicts)
+            return judge(_partitions(context, name))
 
     return run
 
@@ -172,7 +200,21 @@ def _partitions(context: dg.AssetCheckExecutionContext, check: str) -> Sequence[
 
 def _verdict(check: _Check, read: ReadPartition, partition: str) -> _Verdict:
     table = read(partition)
-    return _Verdict(partition, table.num_rows, check.judge(table))
+    result = check.judge(table)
+    return _Verdict(partition, table.num_rows, result, _samples(check, table, result.failures))
+
+
+def _samples(
+    check: _Check, table: pa.Table, failures: Sequence[FailedExpectation]
+) -> Sequence[Mapping[str, Any]]:
+    """What the failures name by key, with the columns that rules are about."""
+    named = {key for failure in failures for key in failure.sample}
+    if not named or not {*check.key} <= {*table.column_names}:
+        return ()
+    keys = pc.binary_join_element_wise(*(table[name].cast("string") for name in check.key), "/")
+    judged = dict.fromkeys([*check.key, *JUDGED, *(failure.column for failure in failures)])
+    shown = table.select([name for name in judged if name in table.column_names])
+    return shown.filter(pc.is_in(keys, pa.array(named))).slice(0, SHOWN_ROWS).to_pylist()
 
 
 def _check_result(check: _Check, verdicts: Sequence[_Verdict]) -> dg.AssetCheckResult:
@@ -187,6 +229,7 @@ def _check_result(check: _Check, verdicts: Sequence[_Verdict]) -> dg.AssetCheckR
             "failed_expectations": len(failed),
             **_numbers(verdicts),
             **_failures_table(failed),
+            **_sample_rows([row for verdict in verdicts for row in verdict.samples]),
         },
     )
 
@@ -228,3 +271,11 @@ def _record(partition: str, failure: FailedExpectation) -> dg.TableRecord:
             "expectation": failure.expectation,
         }
     )
+
+
+def _sample_rows(rows: Sequence[Mapping[str, Any]]) -> dict[str, dg.MetadataValue[Any]]:
+    if not rows:
+        return {}
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[row.get(name) for name in names] for row in rows[:SHOWN_ROWS]]
+    return {"sample_rows": dg.MetadataValue.md(markdown(names, cells))}

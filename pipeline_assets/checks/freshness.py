@@ -1,22 +1,23 @@
-"""The check that hours keep coming.
+"""The check that hours keep coming, to every table.
 
 Dagster's own freshness looks at the newest materialization of any partition: an old hour that is
 healed would pass for a new one.
 """
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from pipeline_assets.assets.monitoring import WATCHED
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.partitions import HOUR_FORMAT
-from pipeline_assets.derived import ENRICHED
-
-if TYPE_CHECKING:
-    from dagster._core.definitions.unresolved_asset_job_definition import (
-        UnresolvedAssetJobDefinition as AssetJob,
-    )
+from pipeline_assets.automation.scheduled import Scheduled, When, scheduled
+from pipeline_assets.derived import DERIVED, ENRICHED
+from pipeline_assets.healing_times import NAME as RECOVERY
+from pipeline_assets.reliability import NAME as RELIABILITY
+from pipeline_assets.settings import Settings
+from pipeline_assets.stages import stage_tables
 
 NAME = "latest_hour_is_there"
 KEY = dg.AssetCheckKey(dg.AssetKey(ENRICHED), NAME)
@@ -24,31 +25,63 @@ MINUTE = 50
 """When the hour that closed last should have been built."""
 
 
-def freshness_check() -> dg.AssetChecksDefinition:
-    """Warns when the newest hour is older than PIPELINE_FRESH_WITHIN."""
+def freshness_check(tables: Sequence[str]) -> dg.AssetChecksDefinition:
+    """Warns when the newest hour of a table is older than PIPELINE_FRESH_WITHIN.
+
+    A table that was never built is not looked at: an upgrade may have brought it.
+    """
 
     @dg.asset_check(
         asset=ENRICHED,
         name=NAME,
-        description="The newest hour there is has closed less than PIPELINE_FRESH_WITHIN ago.",
+        description="The newest hour of every table has closed less than PIPELINE_FRESH_WITHIN "
+        "ago.",
     )
     def check() -> dg.AssetCheckResult:
         with opened() as resources:
-            there = resources.tables.hours(ENRICHED)
+            built = {name: resources.tables.hours(name)[-1:] for name in tables}
             now, within = resources.clock(), resources.settings.fresh_within
-        newest = there[-1] if there else None
-        age = None if newest is None else age_of(newest, now)
-        fresh = age is not None and age < within
+        newest = {name: hours[0] for name, hours in built.items() if hours}
+        said = what_is_old(newest, now, within)
         return dg.AssetCheckResult(
-            passed=fresh,
+            passed=said is None,
             severity=dg.AssetCheckSeverity.WARN,
-            description=None if fresh else stale(newest, age, within),
-            metadata={}
-            if newest is None or age is None
-            else {"newest_hour": newest, "age_h": age / timedelta(hours=1)},
+            description=said,
+            metadata={
+                "newest_hour": newest[ENRICHED],
+                "age_h": age_of(newest[ENRICHED], now) / timedelta(hours=1),
+            }
+            if ENRICHED in newest
+            else {},
         )
 
     return check
+
+
+def hourly_tables(settings: Settings) -> tuple[str, ...]:
+    """The tables that have each hour."""
+    derived = (table.name for table in DERIVED)
+    return (*stage_tables(settings), *derived, RECOVERY, RELIABILITY, *WATCHED)
+
+
+def what_is_old(newest: Mapping[str, str], now: datetime, within: timedelta) -> str | None:
+    """What is wrong with the newest hours of tables, if it is: no hour comes, or not to all."""
+    if ENRICHED not in newest:
+        return stale(None, None, within)
+    age = age_of(newest[ENRICHED], now)
+    if age >= within:
+        return stale(newest[ENRICHED], age, within)
+    old = [f"{name} {hour}" for name, hour in newest.items() if age_of(hour, now) >= within]
+    return behind(old, within) if old else None
+
+
+def behind(old: Sequence[str], within: timedelta) -> str:
+    """Which tables do not have what others have, and what to do about it."""
+    return (
+        f"hours come, but not to every table within {within / timedelta(hours=1):g} h "
+        f"(PIPELINE_FRESH_WITHIN); the newest of {', '.join(old)}. Do their steps fail? "
+        "`pipeline-assets run --hour H` builds all tables of an hour"
+    )
 
 
 def age_of(hour: str, now: datetime) -> timedelta:
@@ -69,22 +102,15 @@ def stale(newest: str | None, age: timedelta | None, within: timedelta) -> str:
     )
 
 
-def freshness_job() -> "AssetJob":
-    """The check alone: no hour that is built can say that none is."""
-    return dg.define_asset_job(
+def hourly_freshness() -> Scheduled:
+    """The check alone, each hour: no hour that is built can say that none is."""
+    return scheduled(
         "freshness",
-        selection=dg.AssetSelection.checks(KEY),
-        executor_def=dg.in_process_executor,
-        description="Whether hours keep coming.",
-    )
-
-
-def freshness_schedule(job: "AssetJob") -> dg.ScheduleDefinition:
-    """Look each hour."""
-    return dg.ScheduleDefinition(
-        name="hourly_freshness",
-        job=job,
-        cron_schedule=f"{MINUTE} * * * *",
-        execution_timezone="UTC",
-        description="Looks whether hours keep coming; an hour that is not built cannot say so.",
+        dg.AssetSelection.checks(KEY),
+        "Whether hours keep coming.",
+        When(
+            "hourly_freshness",
+            f"{MINUTE} * * * *",
+            "Looks whether hours keep coming; an hour that is not built cannot say so.",
+        ),
     )

@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.checks.factories import bugs_check, quality_check, structure_check
-from pipeline_assets.derived import ENRICHED
+from pipeline_assets.checks.limits import limits_by_asset
 from pipeline_assets.settings import Settings
 from pipeline_assets.stages import all_stages
 from pipeline_assets.stages.items import ITEMS, REQUIRED, SCHEMA
@@ -16,7 +16,7 @@ from pipeline_assets.stages.items import ITEMS, REQUIRED, SCHEMA
 def table_checks(
     settings: Settings, hours: dg.HourlyPartitionsDefinition
 ) -> Iterator[dg.AssetChecksDefinition]:
-    """Structure of every stage table blocks, bugs fail, quality of the enriched items warns."""
+    """For every stage table: its structure blocks, bugs fail, quality warns."""
     stages = all_stages(settings)
     yield structure_check(
         "structure",
@@ -37,6 +37,9 @@ def table_checks(
             partitions_def=hours,
             schema=stage.schema,
         )
+    limits = limits_by_asset(
+        [stage.name for stage in stages], settings.quality_threshold, settings.quality_limits
+    )
     for stage in stages:
         yield bugs_check(
             "no_bugs",
@@ -44,14 +47,17 @@ def table_checks(
             read=_reader(stage.name),
             key=stage.key_names,
             partitions_def=hours,
+            most=limits[stage.name].internal,
         )
-    yield quality_check(
-        "quality",
-        asset_key=ENRICHED,
-        read=_reader(ENRICHED),
-        partitions_def=hours,
-        threshold=settings.quality_threshold,
-    )
+        yield quality_check(
+            "quality",
+            asset_key=stage.name,
+            read=_reader(stage.name),
+            key=stage.key_names,
+            partitions_def=hours,
+            threshold=settings.quality_threshold,
+            limits=limits[stage.name],
+        )
 
 
 def _reader(asset: str) -> Callable[[str], pa.Table]:

@@ -4,12 +4,18 @@ import logging
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.checks.expectations import validate_quality, validate_structure
+from pipeline_assets.checks.expectations import (
+    validate_no_bugs,
+    validate_quality,
+    validate_structure,
+)
+from pipeline_assets.checks.limits import Limits, default_limits
 from pipeline_assets.checks.suites import (
     SAMPLE_ROWS,
     FailedExpectation,
@@ -19,6 +25,7 @@ from pipeline_assets.checks.suites import (
 )
 from pipeline_assets.checks.suites import rule as suite_rule
 from pipeline_assets.core.contract import RESOURCE_KEY, stage_schema
+from pipeline_assets.derived import ENRICHED
 from pipeline_assets_tests.checks.tables import (
     FAILED,
     FALLBACK,
@@ -41,11 +48,12 @@ def structure(table: pa.Table, **options: Any) -> SuiteResult:
     )
 
 
-def quality(*scores: float | None, **options: Any) -> SuiteResult:
-    """The quality suite over rows with these scores."""
+def quality(*scores: float | None, threshold: float = 0.8, **limits: float) -> SuiteResult:
+    """The quality suite over rows with these scores, with these limits beside the usual ones."""
     rows = [OK | {"quality": score} if score is not None else PENDING for score in scores]
+    usual = default_limits(ENRICHED, threshold)
     return validate_quality(
-        rows_table(*rows), **{"name": "enriched_items", "threshold": 0.8, **options}
+        rows_table(*rows), name=ENRICHED, threshold=threshold, limits=replace(usual, **limits)
     )
 
 
@@ -186,7 +194,7 @@ def test_good_rows_pass_the_quality_suite_with_their_numbers() -> None:
             "share_at_threshold": 1.0,
             "mean": 0.925,
             "tenth_percentile": 0.8,
-            "internal_rows": 0,
+            "share_ok": 1.0,
         }
     )
 
@@ -201,22 +209,44 @@ def test_a_score_at_the_threshold_counts_in_spite_of_float32() -> None:
     ("scores", "options", "broken"),
     [
         ([1.0] * 7 + [0.79] * 3, {}, ["at least 80% of the rows reach 0.8"]),
-        ([0.9] * 10, {"min_mean": 0.95}, ["the mean is at least 0.95"]),
+        ([1.0] * 7 + [0.79] * 3, {"share": 0.7}, []),
+        ([0.9] * 10, {"mean": 0.95}, ["the mean is at least 0.95"]),
         ([1.0] * 8 + [0.2] * 2, {}, ["the tenth percentile is at least 0.5"]),
+        ([1.0] * 8 + [0.2] * 2, {"p10": 0.2}, []),
         ([None, None], {}, ["some rows have a quality"]),
     ],
 )
 def test_low_quality_says_which_limit(
-    scores: list[float | None], options: dict[str, Any], broken: list[str]
+    scores: list[float | None], options: dict[str, float], broken: list[str]
 ) -> None:
-    """Each limit fails alone."""
+    """Each limit fails alone, and can be another."""
     assert [f.rule for f in quality(*scores, **options).failures] == broken
+
+
+@pytest.mark.parametrize(
+    ("rows", "limit", "broken"),
+    [
+        ([OK] * 4 + [FAILED], 0.8, 0),
+        ([OK] * 4 + [FAILED], 0.81, 1),
+        ([OK] * 4 + [SKIPPED] + [PENDING, NOT_APPLICABLE] * 5, 0.8, 0),
+        ([OK] * 3 + [SKIPPED] + [PENDING, NOT_APPLICABLE] * 5, 0.8, 1),
+        ([FAILED] * 3, None, 0),
+        ([NOT_APPLICABLE] * 3, 1.0, 0),
+    ],
+)
+def test_the_share_of_ok_rows_is_one_of_those_with_something_to_do(
+    rows: list[dict[str, Any]], limit: float | None, broken: int
+) -> None:
+    """What is pending, or does not apply, has no part in it."""
+    limits = Limits(ok=limit)
+    result = validate_quality(rows_table(*rows), name="image_labels", threshold=0.8, limits=limits)
+    assert len(result.failures) == broken
 
 
 def test_one_internal_error_fails_even_where_a_fallback_saved_the_row() -> None:
     """An unclassified exception is a bug until shown otherwise."""
     table = rows_table(OK, FALLBACK | {"error_kind": "internal"})
-    (failure,) = validate_quality(table, name="enriched_items", threshold=0.8).failures
+    (failure,) = validate_no_bugs(table, name="enriched_items", key=KEY).failures
     assert failure == FailedExpectation(
         rule="no row met an unclassified exception",
         expectation="expect_column_values_to_not_be_in_set",
@@ -226,15 +256,16 @@ def test_one_internal_error_fails_even_where_a_fallback_saved_the_row() -> None:
     )
 
 
+@pytest.mark.parametrize(("most", "passes"), [(0.0, False), (0.24, False), (0.25, True)])
+def test_a_share_of_internal_errors_can_be_let_pass(most: float, *, passes: bool) -> None:
+    """It is one of all rows, with and without errors."""
+    table = rows_table(OK, OK, OK, FALLBACK | {"error_kind": "internal"})
+    assert validate_no_bugs(table, name="enriched_items", key=KEY, most=most).passed is passes
+
+
 def test_an_empty_table_has_no_quality_to_miss() -> None:
     """Nothing is expected of nothing."""
     assert quality() == SuiteResult(passed=True, evaluated=0)
-
-
-def test_a_table_without_error_kinds_is_judged_by_its_scores() -> None:
-    """A joined table may keep the errors elsewhere."""
-    table = rows_table(OK).select(["item_id", "quality"])
-    assert validate_quality(table, name="enriched_items", threshold=0.8).passed
 
 
 def test_an_expectation_that_cannot_be_evaluated_is_an_error() -> None:

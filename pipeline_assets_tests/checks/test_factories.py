@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline_assets.checks.factories import quality_check, structure_check
+from pipeline_assets.checks.limits import Limits
 from pipeline_assets_tests.checks.tables import (
     FALLBACK,
     GOOD,
@@ -52,8 +53,7 @@ QUALITY = quality_check(
     read=TABLES.__getitem__,
     partitions_def=HOURS,
     threshold=0.8,
-    min_share=0.5,
-    min_mean=0.7,
+    limits=Limits(mean=0.7, share=0.5, ok=0.5),
 )
 EVERYTHING = [labels, downstream, STRUCTURE, QUALITY]
 
@@ -117,6 +117,13 @@ def test_structural_damage_is_an_error_and_stops_what_depends_on_it(
             "observed": None,
             "expectation": "expect_column_values_to_not_be_null",
         }
+    ]
+    samples = check.metadata["sample_rows"]
+    assert isinstance(samples, dg.MarkdownMetadataValue)
+    assert str(samples.md_str).splitlines() == [
+        "| item_id | status | rung | fallback_used | confidence | quality | error_kind | error |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| i1 | ok |  |  |  | 1.0 |  |  |",
     ]
 
 

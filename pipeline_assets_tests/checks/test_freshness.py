@@ -26,11 +26,11 @@ def checked(data: Path, **settings: str) -> dg.AssetCheckEvaluation:
     return said
 
 
-def build(data: Path, ago: timedelta) -> str:
+def build(data: Path, ago: timedelta, asset: str = ENRICHED) -> str:
     """Publish the hour that began so long ago."""
     hour = hour_name(datetime.now(UTC) - ago)
     table = pa.table({"item_id": pa.array([], pa.string())})
-    Tables(data / "tables").write(ENRICHED, hour, table)
+    Tables(data / "tables").write(asset, hour, table)
     return hour
 
 
@@ -57,6 +57,26 @@ def test_no_hour_at_all_is_not_fresh(tmp_path: Path) -> None:
     said = checked(tmp_path / "data")
     assert not said.passed
     assert "no hour was ever built" in (said.description or "")
+
+
+def test_a_table_that_stays_behind_is_named(tmp_path: Path) -> None:
+    """Though hours come; one that was never built is not missed."""
+    data = tmp_path / "data"
+    build(data, timedelta(hours=2))
+    build(data, timedelta(hours=2), "fetched")
+    assert checked(data).passed
+    old = build(data, timedelta(hours=40), "drift")
+    said = checked(data)
+    assert not said.passed
+    assert f"the newest of drift {old}." in (said.description or "")
+
+
+def test_every_hourly_asset_has_a_freshness_policy() -> None:
+    """So that Dagster's own pages say it as well."""
+    specs = defs.resolve_all_asset_specs()
+    with_hours = {spec.key for spec in specs if spec.partitions_def is not None}
+    kept = {spec.key for spec in specs if spec.freshness_policy is not None}
+    assert with_hours == kept
 
 
 def test_what_is_stale_says_how_old_it_is_and_what_to_do() -> None:

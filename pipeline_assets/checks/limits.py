@@ -1,0 +1,53 @@
+"""What the rows of a table should reach: defaults by asset, and over them what settings say."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pipeline_assets.derived import ENRICHED
+from pipeline_assets.errors import SettingsError
+
+SETTING = "PIPELINE_QUALITY_LIMITS"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Shares and qualities, 0..1; None: it does not matter.
+
+    `mean` and `p10` are of the qualities that are known, `share` is how many of them reach
+    PIPELINE_QUALITY_THRESHOLD. `ok` is how many rows of those with something to do have a value,
+    `internal` how many rows at most may have met an unclassified exception.
+    """
+
+    mean: float | None = None
+    p10: float | None = None
+    share: float | None = None
+    ok: float | None = 0.8
+    internal: float = 0.0
+
+
+def default_limits(asset: str, threshold: float) -> Limits:
+    """A stage should make values; how good they are is judged once, of whole items."""
+    if asset == ENRICHED:
+        return Limits(mean=threshold, p10=0.5, share=0.8)
+    return Limits()
+
+
+def limits_by_asset(
+    assets: Sequence[str], threshold: float, chosen: Mapping[str, float]
+) -> dict[str, Limits]:
+    """The limits of each asset; `chosen` are `asset.limit` pairs that go over the defaults.
+
+    Raises `SettingsError` for an asset or a limit that there is none of.
+    """
+    limits = {asset: default_limits(asset, threshold) for asset in assets}
+    for name, value in chosen.items():
+        asset, _, limit = name.partition(".")
+        if asset not in limits or limit not in Limits.__slots__:
+            raise SettingsError(
+                SETTING,
+                name,
+                f"ASSET.LIMIT, with one of {', '.join(assets)} and one of "
+                f"{', '.join(Limits.__slots__)}",
+            )
+        limits[asset] = replace(limits[asset], **{limit: value})
+    return limits

@@ -1,0 +1,90 @@
+"""The checks that warn when what goes in, or what comes out, is not what it was."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+import pyarrow.compute as pc
+
+from pipeline_assets import drift
+from pipeline_assets.adapters.tables import Tables
+from pipeline_assets.assets.opening import opened
+from pipeline_assets.assets.partitions import HOUR_FORMAT
+from pipeline_assets.checks.factories import partitioned_check
+from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.volume import Volume, volume
+from pipeline_assets.stages.items import ITEMS
+
+
+def drift_check(hours: dg.HourlyPartitionsDefinition) -> dg.AssetChecksDefinition:
+    """Warns of features that have moved, and says by how much."""
+
+    def judge(partitions: Sequence[str]) -> dg.AssetCheckResult:
+        with opened() as resources:
+            found = {hour: resources.tables.read(drift.NAME, hour) for hour in partitions}
+        said = {hour: drift.said(table) for hour, table in found.items()}
+        moved = sum(pc.sum(table["drifted"]).as_py() or 0 for table in found.values())
+        judged = sum(len(table["drifted"].drop_null()) for table in found.values())
+        return dg.AssetCheckResult(
+            passed=not moved,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=_by_hour(said),
+            metadata={"drifted_features": moved, "compared_features": judged},
+        )
+
+    return partitioned_check(
+        "no_drift",
+        asset_key=drift.NAME,
+        description="No feature of the items has moved, by enough and not by chance.",
+        judge=judge,
+        partitions_def=hours,
+    )
+
+
+def volume_check(hours: dg.HourlyPartitionsDefinition) -> dg.AssetChecksDefinition:
+    """Warns of an hour that is empty, or far from its usual size."""
+
+    def judge(partitions: Sequence[str]) -> dg.AssetCheckResult:
+        with opened() as resources:
+            found = {hour: volume_of(resources.tables, hour) for hour in partitions}
+        said = {hour: each.said or "" for hour, each in found.items()}
+        return dg.AssetCheckResult(
+            passed=not any(said.values()),
+            severity=dg.AssetCheckSeverity.WARN,
+            description=_by_hour(said),
+            metadata=_sizes(list(found.values())),
+        )
+
+    return partitioned_check(
+        "volume",
+        asset_key=ITEMS,
+        description="The hour is not empty, and about as large as hours like it.",
+        judge=judge,
+        partitions_def=hours,
+    )
+
+
+def volume_of(tables: Tables, hour: str) -> Volume:
+    """The size of an hour that is there, against those of hours like it."""
+
+    def items_of(at: datetime) -> int | None:
+        name = hour_name(at)
+        return tables.rows(ITEMS, name) if tables.exists(ITEMS, name) else None
+
+    return volume(datetime.strptime(hour, HOUR_FORMAT).replace(tzinfo=UTC), items_of)
+
+
+def _by_hour(said: dict[str, str]) -> str | None:
+    """What is wrong; with the hours where several were looked at."""
+    wrong = {hour: text for hour, text in said.items() if text}
+    if len(said) == 1:
+        return next(iter(wrong.values()), None)
+    return "; ".join(f"{hour}: {text}" for hour, text in wrong.items()) or None
+
+
+def _sizes(found: Sequence[Volume]) -> dict[str, float]:
+    items: dict[str, float] = {"items": sum(each.items for each in found)}
+    if len(found) > 1 or found[0].usual is None:
+        return items
+    numbers = {"usual": found[0].usual, "least": found[0].least, "most": found[0].most}
+    return {**items, **{name: value for name, value in numbers.items() if value is not None}}

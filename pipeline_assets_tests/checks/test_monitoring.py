@@ -1,0 +1,101 @@
+"""The warnings about what goes in and what comes out, as a run of their hour gives them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pipeline_assets import drift
+from pipeline_assets.adapters.tables import Tables
+from pipeline_assets.assets.partitions import hourly
+from pipeline_assets.checks.monitoring import drift_check, volume_check
+from pipeline_assets.core.contract import hour_name
+from pipeline_assets.drift import compared
+from pipeline_assets.settings import load_settings
+from pipeline_assets.stages.items import ITEMS, SCHEMA
+from pipeline_assets_tests import hours
+from pipeline_assets_tests.conftest import HOUR, HOUR_START
+from pipeline_assets_tests.synthetic import Source
+
+Check = Callable[[dg.HourlyPartitionsDefinition], dg.AssetChecksDefinition]
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def checked(data: Path, asset: str, check: Check) -> dg.AssetCheckEvaluation:
+    """What a check says of the hour, whose table is there already."""
+    with hours.environment({"PIPELINE_DATA": str(data)}, data.parent):
+        each_hour = hourly(load_settings())
+        there = dg.asset(name=asset, partitions_def=each_hour)(lambda: None)
+        run = dg.materialize([there, check(each_hour)], partition_key=HOUR, run_config=QUIET)
+    [said] = run.get_asset_check_evaluations()
+    assert (said.partition, said.blocking) == (HOUR, False)
+    return said
+
+
+def write_items(data: Path, count: int, hours_ago: int = 0) -> None:
+    """An hour of so many items, of which nothing is known but that they are there."""
+    rows = [{"item_id": f"i{number}", **EMPTY} for number in range(count)]
+    hour = hour_name(HOUR_START - timedelta(hours=hours_ago))
+    Tables(data / "tables").write(ITEMS, hour, pa.Table.from_pylist(rows, schema=SCHEMA))
+
+
+EMPTY = {"status": "ok", "retryable": False, "attempts": 1, "cost_usd": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (Source(), None),
+        (replace(Source(), brightness=0.6), "brightness: median 0."),
+    ],
+)
+def test_the_drift_check_warns_of_what_has_moved(
+    tmp_path: Path, source: Source, says: str | None
+) -> None:
+    """With the feature and how far, and stops nothing."""
+    data, rng = tmp_path / "data", np.random.default_rng(9)
+    found = compared(source.items(500, rng), Source().items(12_000, rng))
+    Tables(data / "tables").write(drift.NAME, HOUR, found)
+    said = checked(data, drift.NAME, drift_check)
+    assert said.passed is (says is None)
+    assert said.metadata["drifted_features"].value == int(says is not None)
+    assert said.metadata["compared_features"].value == found.num_rows
+    if says is not None:
+        assert said.severity is dg.AssetCheckSeverity.WARN
+        assert (said.description or "").startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("items", "says"),
+    [
+        (50, None),
+        (0, "the hour is empty; the 24 hours before had 50 items"),
+        (200, "200 items; the 24 hours before had 50, and 22 to 78 are usual"),
+    ],
+)
+def test_the_volume_check_warns_of_an_odd_hour(
+    tmp_path: Path, items: int, says: str | None
+) -> None:
+    """An empty one, and one far from the usual size, with what is usual."""
+    data = tmp_path / "data"
+    for back in range(1, 7):
+        write_items(data, 50, back)
+    write_items(data, items)
+    said = checked(data, ITEMS, volume_check)
+    assert (said.passed, said.description) == (says is None, says)
+    assert said.metadata["items"].value == items
+    assert said.metadata["usual"].value == 50
+
+
+def test_the_first_hour_has_no_usual_size(tmp_path: Path) -> None:
+    """Nothing is said of what nobody knows."""
+    data = tmp_path / "data"
+    write_items(data, 3)
+    said = checked(data, ITEMS, volume_check)
+    assert said.passed
+    assert set(said.metadata) == {"items"}
