@@ -1,0 +1,48 @@
+"""`retention`: what is old enough goes, or is only looked at."""
+
+from typing import Any
+
+from pipeline_assets.resources import Resources
+from pipeline_assets.retention import Retained, retain
+
+
+def run(resources: Resources, *, dry_run: bool) -> dict[str, Any]:
+    """What went, or would go."""
+    done = retain(resources, dry_run=dry_run)
+    return {**figures(done), "said": _said(done, dry_run=dry_run)}
+
+
+def figures(done: Retained) -> dict[str, Any]:
+    """What a retention came to, in numbers."""
+    return {
+        "superseded_rows": dict(done.superseded),
+        "work_rows": done.work_rows,
+        "work_bytes": done.work_bytes,
+        "copies": done.packs.copies,
+        "packs_removed": len(done.packs.removed),
+        "packs_rewritten": len(done.packs.rewritten),
+        "packs_unreadable": list(done.packs.unreadable),
+        "pack_bytes": done.packs.freed_bytes,
+        "leftovers": done.leftovers,
+        "waits": done.waits,
+    }
+
+
+def _said(done: Retained, *, dry_run: bool) -> list[str]:
+    packs = done.packs
+    rows = ", ".join(f"{table} {count}" for table, count in sorted(done.superseded.items()))
+    return [
+        "nothing is changed, since this is a dry run; it would be:" if dry_run else "let go:",
+        f"superseded rows (PIPELINE_KEEP_SUPERSEDED): {rows or 'none'}",
+        (
+            f"finished rows of interrupted runs (PIPELINE_KEEP_WORK): {done.work_rows}, "
+            f"{done.work_bytes} bytes; they are worked on anew when their hours are run"
+        ),
+        f"copies of URLs that no row refers to (PIPELINE_KEEP_COPIES): {packs.copies}",
+        (
+            f"packs: {len(packs.removed)} removed, {len(packs.rewritten)} rewritten without what "
+            f"is unused, {packs.freed_bytes} bytes"
+        ),
+        *(f"damaged, and left as it is: {pack}" for pack in packs.unreadable),
+        *(f"waits for the next time: {why}" for why in done.waits),
+    ]
