@@ -5,75 +5,64 @@ thread of the code server, for which a tick waits a little; what it found is in 
 A server that ends in between begins anew.
 """
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock, Thread
+from typing import TYPE_CHECKING
 
+from pipeline_assets.adapters.feed_index import hour_number, named_hour, numbered_hour
+from pipeline_assets.core.contract import hour_name
 from pipeline_assets.core.feed_changes import FeedHour, Standing, Tally, has_news, same_rows
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.settings import Settings
-from pipeline_assets.stages.items import ITEMS, keyed_rows
+from pipeline_assets.stages.items import ITEMS, is_later
+from pipeline_assets.stages.keeping_out import allowed
+
+if TYPE_CHECKING:
+    from pipeline_assets.adapters.feed_rows import FeedRow
 
 COMPARED_ROWS = 1_000_000
 """Rows compared one by one in a tick: some 200 MB of keys. An hour beyond is asked for unseen;
 where rows only left the feed, its run finds nothing to do."""
 
-Signature = tuple[str, int, int]
-"""Path, size in bytes, time of the last change in ns: what tells a file from its next version."""
-
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """What a look at a changed feed found: rows, hours, and hours with rows in no table."""
+    """What a look at a changed feed found: rows, hours, and hours with rows in no table.
 
+    `version` is the feed's that was looked at; `unread` are files that could not be read.
+    """
+
+    version: str
     rows: int
     hours: int
     changed: int
+    unread: int
 
 
-def signature(source: str) -> Signature | None:
-    """The feed file as it is now; None where there is none."""
-    try:
-        found = Path(source).stat()
-    except FileNotFoundError:
-        return None
-    return (source, found.st_size, found.st_mtime_ns)
-
-
-@dataclass(frozen=True, slots=True)
-class _Reading:
-    """A version of the feed that is being read, and what will come of it."""
-
-    seen: Signature
-    found: Future[Compared]
-
-
-_readings: dict[Path, _Reading] = {}
+_readings: dict[Path, Future[Compared]] = {}
 _lock = Lock()
 
 
-def compared(
-    settings: Settings, seen: Signature, patience_s: float
-) -> tuple[Signature, Compared] | None:
-    """A version of the feed and what came of reading it; None while that is under way.
+def compared(settings: Settings, patience_s: float) -> Compared | None:
+    """What came of reading the feed; None while that is under way. Raises `FeedError`.
 
-    It is `seen`, or one before it whose reading had begun. Raises `FeedError`.
+    It may be of a version whose reading had begun before: its `version` says which.
     """
-    root = settings.data.absolute()
+    root = settings.folder.absolute()
     with _lock:
-        reading = _readings.get(root) or _begun(settings, seen)
+        reading = _readings.get(root) or _begun(settings)
         _readings[root] = reading
-    if not wait([reading.found], patience_s).done:
+    if not wait([reading], patience_s).done:
         return None
     with _lock:
         _readings.pop(root, None)
-    return reading.seen, reading.found.result()
+    return reading.result()
 
 
-def _begun(settings: Settings, seen: Signature) -> _Reading:
+def _begun(settings: Settings) -> Future[Compared]:
     found: Future[Compared] = Future()
 
     def read() -> None:
@@ -84,18 +73,19 @@ def _begun(settings: Settings, seen: Signature) -> _Reading:
             found.set_exception(error)
 
     Thread(target=read, name="feed", daemon=True).start()
-    return _Reading(seen, found)
+    return found
 
 
 def compare(resources: Resources) -> Compared:
     """Read the feed, and keep which of its hours have rows that their table has not.
 
-    It is read a second time where a table is not just what the feed would make: rows that left the
-    feed are still in it, and are no news. Raises `FeedError`.
+    Of the files that did not change, what they hold is known. Rows are read once more where a table
+    is not just what the feed would make: those that left the feed are still in it, and are no news.
+    Raises `FeedError`.
     """
-    tallies: defaultdict[str, Tally] = defaultdict(Tally)
-    for hour, _item, key in keyed_rows(resources):
-        tallies[hour].add(key)
+    version, contents = resources.feed.contents()
+    first = hour_number(resources.settings.start)
+    tallies = {named_hour(hour): tally for hour, tally in contents.hours.items() if hour >= first}
     known = resources.feed_hours.digests()
     fresh = {hour: each for hour, each in tallies.items() if known.get(hour) != each.digest}
     settled = _settled(resources, fresh)
@@ -110,7 +100,8 @@ def compare(resources: Resources) -> Compared:
         for hour, tally in fresh.items()
     )
     rows = sum(tally.rows for tally in tallies.values())
-    return Compared(rows, len(tallies), len(fresh) - len(settled))
+    changed = len(fresh) - len(settled)
+    return Compared(version, rows, len(tallies), changed, len(contents.unread))
 
 
 def is_built(resources: Resources, hour: str, digest: str) -> bool:
@@ -134,11 +125,16 @@ def _settled(resources: Resources, fresh: Mapping[str, Tally]) -> set[str]:
 def _without_news(resources: Resources, hours: set[str]) -> Iterator[str]:
     if not hours:
         return
-    feed: dict[str, dict[str, str]] = {hour: {} for hour in hours}
-    for hour, item, key in keyed_rows(resources):
-        if hour in feed:
-            feed[hour][item] = key
-    for hour, keys in feed.items():
+    feed: dict[str, dict[str, FeedRow]] = {hour: {} for hour in hours}
+    for row in resources.feed.rows(map(numbered_hour, hours)):
+        if row.item_id is None or row.event_time is None:
+            continue
+        items = feed[hour_name(row.event_time)]
+        if row.item_id not in items or is_later(items[row.item_id], row):
+            items[row.item_id] = row
+    forgotten = resources.forgotten.read()
+    for hour, rows in feed.items():
+        keys = {item: row.key for item, row in allowed(rows, forgotten).items()}
         if not has_news(keys, frozenset(_table_keys(resources, hour) or ())):
             yield hour
 

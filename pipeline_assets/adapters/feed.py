@@ -1,156 +1,187 @@
-"""The feed of items: CSV, JSONL or Parquet, streamed; one row out for every row in, good or bad."""
+"""The feed of items: its files as one, read by the hour, and only where something changed.
 
-import gzip
-import zlib
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+Files are in the order of their names. A file that cannot be read is no reason not to read the
+others; it is one only where there is no other.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from io import BufferedReader
 from itertools import islice
-from pathlib import Path
 from typing import Final
 
-import pyarrow as pa
-
-from pipeline_assets.adapters.feed_parquet import parquet_columns, parquet_rows
-from pipeline_assets.adapters.feed_rows import (
-    COLUMNS,
-    REQUIRED_COLUMNS,
-    FeedRow,
-    RawRow,
-    feed_row,
-)
-from pipeline_assets.adapters.feed_text import csv_header, csv_records, csv_rows, jsonl_rows
+from pipeline_assets.adapters.feed_download import Downloads
+from pipeline_assets.adapters.feed_files import FeedFile
+from pipeline_assets.adapters.feed_index import FileIndex, hour_number
+from pipeline_assets.adapters.feed_indexes import FeedIndexes
+from pipeline_assets.adapters.feed_mapping import FeedColumns
+from pipeline_assets.adapters.feed_reading import Reading, column_names, feed_errors, read_rows
+from pipeline_assets.adapters.feed_rows import PRODUCER, FeedRow
+from pipeline_assets.adapters.feed_sources import list_source
+from pipeline_assets.core.feed_changes import Tally
+from pipeline_assets.core.fingerprint import digest
 from pipeline_assets.errors import FeedError
 
-FORMATS: Final = (".csv", ".csv.gz", ".jsonl", ".jsonl.gz", ".parquet")
-JSONL_SAMPLE_ROWS: Final = 1000  # a JSONL feed has no header: its columns are those seen in these
-_SHOWN_COLUMNS: Final = 20
+_AT_ONCE: Final = 200
+"""Indexes in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
-class FeedColumns:
-    """The columns of a feed, in its order: those that are read, and those that are ignored."""
+class Unread:
+    """A file that cannot be read, and why."""
 
-    known: tuple[str, ...]
-    unknown: tuple[str, ...]
+    file: str
+    problem: str
 
 
-def feed_columns(source: str) -> FeedColumns:
-    """The columns of the feed in the file `source`.
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a feed holds: the tally of each hour's rows, by number, and what is in no hour."""
 
-    Raises `FeedError` where it is missing or unreadable, or lacks a required column.
-    """
-    with _feed_errors(source):
-        names = _READERS[_format(source)].names(source)
-    if names is None:  # JSONL without a readable row: every line of it will say so
+    hours: dict[int, Tally]
+    files: int
+    lost: int
+    unread: tuple[Unread, ...]
+
+
+class Feed:
+    """The feed that PIPELINE_FEED names, read as the other settings say."""
+
+    def __init__(
+        self,
+        source: str,
+        reading: Reading,
+        indexes: FeedIndexes,
+        downloads: Downloads,
+    ) -> None:
+        self._source, self._reading, self._indexes = source, reading, indexes
+        self._downloads = downloads
+        self._shape = digest((PRODUCER, sorted(reading.mapping.said.items()), reading.merge))
+
+    def files(self) -> list[FeedFile]:
+        """Its files, by name. Raises `FeedError` where there is nothing of that name."""
+        with feed_errors(self._source):
+            return list_source(self._source, lambda url: self._downloads.file(url, self._check))
+
+    def version(self) -> str:
+        """What tells the feed from what it was or will be; costs a listing. Raises `FeedError`."""
+        return self._version(self.files())
+
+    def peek(self) -> str | None:
+        """Its version; None where it is time to ask a web server for it. Raises `FeedError`."""
+        return None if self._downloads.is_due(self._source) else self.version()
+
+    def columns(self) -> FeedColumns:
+        """The columns of its newest file that can be read: the next one will be like it.
+
+        Raises `FeedError` where there is none whose columns are what they must be.
+        """
+        problem: FeedError | None = None
+        for file in sorted(self.files(), key=lambda file: (file.modified, file.name), reverse=True):
+            try:
+                return self._check(file)
+            except FeedError as error:
+                problem = problem or error
+        if problem is not None:
+            raise problem
         return FeedColumns((), ())
-    for name in REQUIRED_COLUMNS:
-        if name not in names:
-            raise FeedError(source, f"it has no column {name!r}; {_found(names)}")
-    twice = [name for name, times in Counter(names).items() if times > 1 and name in COLUMNS]
-    if twice:
-        raise FeedError(source, f"the column {twice[0]!r} is there twice; remove or rename one")
-    distinct = tuple(dict.fromkeys(names))
-    return FeedColumns(
-        tuple(name for name in distinct if name in COLUMNS),
-        tuple(name for name in distinct if name not in COLUMNS),
-    )
+
+    def _check(self, file: FeedFile) -> FeedColumns:
+        """A file's columns. Raises `FeedError` where they are not what they must be."""
+        names = column_names(file)
+        if names is None:  # JSONL without a readable row: every line of it will say so
+            return FeedColumns((), ())
+        try:
+            return self._reading.mapping.shown(names)
+        except ValueError as error:
+            raise FeedError(file.name, str(error)) from None
+
+    def lost(self) -> tuple[int, int]:
+        """When last looked at: the rows without an hour, and the files that were unread."""
+        return self._indexes.lost()
+
+    def contents(self) -> tuple[str, Contents]:
+        """The version that was looked at, and what it holds; reads the files that changed.
+
+        Raises `FeedError` where no file can be read.
+        """
+        files = self.files()
+        hours: dict[int, Tally] = {}
+        lost, unread = 0, []
+        for file, index in self._indexed(files):
+            for hour, share in index.hours.items():
+                hours.setdefault(hour, Tally()).follow(share.tally)
+            lost += index.lost
+            if index.problem is not None:
+                unread.append(Unread(file.name, index.problem))
+        self._indexes.forget_all_but(file.path for file in files)
+        return self._version(files), Contents(hours, len(files), lost, tuple(unread))
+
+    def rows(self, hours: Iterable[int]) -> Iterator[FeedRow]:
+        """The rows of these hours, in the feed's order. Raises `FeedError` as `contents` does."""
+        wanted = frozenset(hours)
+        for file, index in self._indexed(self.files()):
+            for row in self._rows_of(file, index, wanted):
+                if row.item_id is None or row.event_time is None:
+                    continue
+                if hour_number(row.event_time) in wanted:
+                    yield row
+
+    def all_rows(self) -> Iterator[FeedRow | Unread]:
+        """Every row of every file, and the files that cannot be read, each in its place."""
+        for file, index in self._indexed(self.files()):
+            if index.problem is not None:
+                yield Unread(file.name, index.problem)
+                continue
+            for placed in read_rows(file, self._reading):
+                yield placed.row
+            _check_unchanged(file)
+
+    def _rows_of(
+        self, file: FeedFile, index: FileIndex, hours: frozenset[int]
+    ) -> Iterator[FeedRow]:
+        spans = list(index.spans(hours))
+        for span in spans:
+            for placed in islice(read_rows(file, self._reading, span.start), span.rows):
+                yield placed.row
+        if spans:
+            _check_unchanged(file)
+
+    def _indexed(self, files: Sequence[FeedFile]) -> Iterator[tuple[FeedFile, FileIndex]]:
+        """Each file with its index, made where it is not known; raises if none could be read."""
+        known = self._indexes.known(problems=len(files) > 1)
+        read, last_problem = 0, None
+        for first in range(0, len(files), _AT_ONCE):
+            some = files[first : first + _AT_ONCE]
+            current = [file.path for file in some if known.get(file.path) == self._of(file)]
+            loaded = self._indexes.load(current)
+            for file in some:
+                index = loaded.get(file.path) or self._look(file)
+                read += index.problem is None
+                last_problem = index.problem or last_problem
+                yield file, index
+        if read == 0 and last_problem is not None:
+            raise FeedError(files[-1].name, last_problem)
+
+    def _look(self, file: FeedFile) -> FileIndex:
+        try:
+            index = FileIndex.of(read_rows(file, self._reading))
+        except FeedError as error:
+            index = FileIndex(problem=error.reason)
+        else:
+            _check_unchanged(file)
+        self._indexes.keep(file.path, self._of(file), index)
+        return index
+
+    def _of(self, file: FeedFile) -> str:
+        """What its index stands for: the version of the file, read in this way."""
+        return f"{file.version}.{self._shape}"
+
+    def _version(self, files: Iterable[FeedFile]) -> str:
+        return digest([(file.path, self._of(file)) for file in files])
 
 
-def read_feed(source: str) -> Iterator[FeedRow]:
-    """All rows of the feed in the file `source`, in order, in memory that does not grow with it.
-
-    A bad row has its `problem`; nothing is dropped but blank lines. Raises `FeedError` at once
-    where `feed_columns` does, and while reading where the file turns out to be cut off or damaged.
-    """
-    feed_columns(source)
-    return _rows(source)
-
-
-def _rows(source: str) -> Iterator[FeedRow]:
-    with _feed_errors(source):
-        for raw in _READERS[_format(source)].rows(source):
-            yield feed_row(raw)
-
-
-def _found(names: Sequence[str]) -> str:
-    if not names:
-        return "it is empty; its first line must name the columns"
-    shown = ", ".join(repr(name[:40]) for name in names[:_SHOWN_COLUMNS])
-    more = ", …" if len(names) > _SHOWN_COLUMNS else ""
-    return (
-        f"it has {shown}{more}; required are {', '.join(REQUIRED_COLUMNS)} (comma-separated, UTF-8)"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Reader:
-    names: Callable[[str], Sequence[str] | None]
-    rows: Callable[[str], Iterator[RawRow]]
-
-
-def _open(source: str) -> gzip.GzipFile | BufferedReader:
-    path = Path(source)
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
-
-
-def _csv_names(source: str) -> Sequence[str]:
-    with _open(source) as file:
-        first = next(csv_records(file), None)
-        if first is not None and first.problem is not None:
-            raise FeedError(source, f"its header cannot be read: {first.problem}")
-        return csv_header(first)
-
-
-def _csv_rows(source: str) -> Iterator[RawRow]:
-    with _open(source) as file:
-        yield from csv_rows(file)
-
-
-def _jsonl_names(source: str) -> Sequence[str] | None:
-    with _open(source) as file:
-        read = [
-            raw.values for raw in islice(jsonl_rows(file), JSONL_SAMPLE_ROWS) if not raw.problem
-        ]
-    return list(dict.fromkeys(name for values in read for name in values)) if read else None
-
-
-def _jsonl_rows(source: str) -> Iterator[RawRow]:
-    with _open(source) as file:
-        yield from jsonl_rows(file)
-
-
-_READERS: Final = {
-    "csv": _Reader(_csv_names, _csv_rows),
-    "jsonl": _Reader(_jsonl_names, _jsonl_rows),
-    "parquet": _Reader(parquet_columns, parquet_rows),
-}
-
-
-def _format(source: str) -> str:
-    if not source or "\0" in source:
-        raise FeedError(source, "no feed is set; give the path of a CSV, JSONL or Parquet file")
-    if "://" in source:
-        raise FeedError(source, "a feed is a file on this machine; download it and give its path")
-    name = source.lower()
-    for ending in FORMATS:
-        if name.endswith(ending):
-            return ending.removesuffix(".gz").removeprefix(".")
-    raise FeedError(source, f"its name ends in none of {', '.join(FORMATS)}")
-
-
-@contextmanager
-def _feed_errors(source: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError:
-        raise FeedError(source, "there is no such file; check the path") from None
-    except IsADirectoryError:
-        raise FeedError(source, "it is a folder; name a file") from None
-    except PermissionError:
-        raise FeedError(source, "this user may not read it; change its permissions") from None
-    except (EOFError, zlib.error, pa.ArrowException, OSError) as error:
-        reason = f"it is damaged or cut off ({error}); write or fetch it again"
-        raise FeedError(source, reason) from error
+def _check_unchanged(file: FeedFile) -> None:
+    with feed_errors(file.name):
+        unchanged = file.is_as_listed()
+    if not unchanged:
+        raise FeedError(file.name, "it was changed while it was read; run again")

@@ -1,13 +1,13 @@
 """Reading Parquet feeds: a few hundred rows at a time, whatever types the columns have."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline_assets.adapters.feed_rows import COLUMNS, RawRow
+from pipeline_assets.adapters.feed_rows import RawRow
 
 BATCH_ROWS: Final = 256  # at 1 MB a field a batch stays bearable
 _BUFFER_BYTES: Final = 1 << 20  # streams a column chunk, else a whole one is read at once
@@ -25,22 +25,41 @@ _is_text: Final[tuple[Callable[[pa.DataType], bool], ...]] = (
 )
 
 
-def parquet_columns(path: str) -> list[str]:
+def parquet_columns(source: pa.NativeFile) -> list[str]:
     """The top-level column names of a Parquet file."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(source) as file:
         return list(file.schema_arrow.names)
 
 
-def parquet_rows(path: str) -> Iterator[RawRow]:
-    """All rows, numbered from 1; raises what pyarrow raises where the file is damaged."""
-    line = 0
-    with pq.ParquetFile(path, buffer_size=_BUFFER_BYTES) as file:
-        known = [name for name in file.schema_arrow.names if name in COLUMNS]
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=known):
-            columns = {name: _values(batch.column(name)) for name in batch.schema.names}
-            for index in range(batch.num_rows):
-                line += 1
-                yield RawRow(line, {name: column[index] for name, column in columns.items()})
+def parquet_rows(
+    source: pa.NativeFile, wanted: Collection[str], start: int = 0
+) -> Iterator[RawRow]:
+    """The rows from number `start` on, numbered from 1; raises what pyarrow does of a damaged file.
+
+    Row groups before it are not read.
+    """
+    with pq.ParquetFile(source, buffer_size=_BUFFER_BYTES) as file:
+        groups, number = _groups(file, start)
+        known = [name for name in file.schema_arrow.names if name in wanted]
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=known, row_groups=groups):
+            first = max(0, start - number)
+            if first < batch.num_rows:
+                columns = {name: _values(batch.column(name)) for name in batch.schema.names}
+                for index in range(first, batch.num_rows):
+                    values = {name: column[index] for name, column in columns.items()}
+                    yield RawRow(number + index + 1, values, at=number + index)
+            number += batch.num_rows
+
+
+def _groups(file: pq.ParquetFile, start: int) -> tuple[list[int], int]:
+    """The row groups from the one with row number `start` on, and the first row's number."""
+    metadata, number = file.metadata, 0
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        if number + rows > start:
+            return list(range(group, metadata.num_row_groups)), number
+        number += rows
+    return [], number
 
 
 def _values(column: pa.Array) -> list[object]:

@@ -11,12 +11,14 @@ from pipeline_assets.assets.shown import (
     table_metadata,
 )
 from pipeline_assets.assets.stages import OWNERS
+from pipeline_assets.stages.feed_rejects import materialize_rejects
 from pipeline_assets.stages.items import (
     ITEMS,
+    MEANINGS,
     REJECTS,
+    REJECTS_MEANINGS,
     REJECTS_SCHEMA,
     SCHEMA,
-    feed_rejects,
     materialize_items,
 )
 
@@ -31,7 +33,7 @@ def items_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
         group_name="ingest",
         owners=OWNERS,
         kinds={"parquet"},
-        metadata=column_schema(SCHEMA),
+        metadata=column_schema(SCHEMA, MEANINGS),
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         hour = context.partition_key
@@ -49,6 +51,7 @@ def items_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
                     **stage_metadata(table, threshold),
                     "new_or_changed": report.new_or_changed,
                     "duplicates": report.duplicates,
+                    "forgotten": report.forgotten,
                     "kept_from_before": report.kept_from_before,
                     "unknown_columns": ", ".join(report.unknown_columns) or None,
                 }
@@ -63,16 +66,16 @@ def feed_rejects_asset() -> dg.AssetsDefinition:
 
     @dg.asset(
         name=REJECTS,
-        description="Feed rows that are in no hour's items, by line, each with its reason.",
+        description="Feed rows that are in no hour's items, by file and line, with the reason.",
         group_name="ingest",
         owners=OWNERS,
         kinds={"parquet"},
-        metadata=column_schema(REJECTS_SCHEMA),
+        metadata=column_schema(REJECTS_SCHEMA, REJECTS_MEANINGS),
     )
     def asset() -> dg.MaterializeResult[None]:
         with opened() as resources:
-            table = feed_rejects(resources)
-            resources.tables.write(REJECTS, WHOLE, table)
+            materialize_rejects(resources)
+            table = resources.tables.read(REJECTS, WHOLE)
         return dg.MaterializeResult(metadata=table_metadata(table))
 
     return asset

@@ -1,6 +1,5 @@
 """The sensor that asks for closed hours whose feed has rows that their table has not."""
 
-import json
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from pipeline_assets.assets.opening import opened
 from pipeline_assets.automation.healing import ASKED_BY, QUEUE, REQUEST
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.core.feed_changes import FeedHour, RunState, Standing, after_run, asked
+from pipeline_assets.errors import NoFeed
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import (
@@ -51,26 +51,27 @@ def feed_changed_sensor(job: "AssetJob") -> dg.SensorDefinition:
 def _tick(
     resources: "Resources", instance: dg.DagsterInstance, cursor: str | None
 ) -> dg.SensorResult:
-    from pipeline_assets.feed_changes import compared, signature  # noqa: PLC0415 - loads adapters
+    from pipeline_assets.feed_changes import compared  # noqa: PLC0415 - loads adapters
 
-    source = resources.settings.feed
-    if not source:
+    if not resources.settings.feed:
         return dg.SensorResult(skip_reason=dg.SkipReason("no feed is set (PIPELINE_FEED)"))
-    seen = signature(source)
-    if seen is None:
-        return dg.SensorResult(skip_reason=dg.SkipReason(f"there is no feed {source!r}"))
     _learn(resources, instance)
-    if json.dumps(seen) == cursor:
+    try:
+        seen = resources.feed.peek()
+    except NoFeed as error:
+        return dg.SensorResult(skip_reason=dg.SkipReason(error.reason))
+    if seen is not None and seen == cursor:
         return _asked(resources, "the feed is as it was", cursor)
-    outcome = compared(resources.settings, seen, PATIENCE_S)
-    if outcome is None:
+    found = compared(resources.settings, PATIENCE_S)
+    if found is None:
         return _asked(resources, "the feed has changed and is being read", cursor)
-    version, found = outcome
     said = (
         f"the feed has {found.rows} rows in {found.hours} hours, "
         f"{found.changed} of them with new or changed rows"
+        + (f"; {found.unread} files cannot be read" if found.unread else "")
     )
-    return _asked(resources, said, json.dumps(version))
+    # A file that cannot be read now may be read later, although its time does not change.
+    return _asked(resources, said, None if found.unread else found.version)
 
 
 def _learn(resources: "Resources", instance: dg.DagsterInstance) -> None:

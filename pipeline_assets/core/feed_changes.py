@@ -27,8 +27,8 @@ class Tally:
 
     __slots__ = ("chain", "rows", "total")
 
-    def __init__(self) -> None:
-        self.rows = self.total = self.chain = 0
+    def __init__(self, rows: int = 0, total: int = 0, chain: int = 0) -> None:
+        self.rows, self.total, self.chain = rows, total, chain
 
     @classmethod
     def of(cls, keys: Iterable[str]) -> "Tally":
@@ -44,6 +44,12 @@ class Tally:
         self.rows += 1
         self.total = (self.total + number) & MASK
         self.chain = (self.chain * STEP + number + 1) & MASK
+
+    def follow(self, other: "Tally") -> None:
+        """The rows of `other` after these: as if each were added."""
+        self.rows += other.rows
+        self.total = (self.total + other.total) & MASK
+        self.chain = (self.chain * pow(STEP, other.rows, MASK + 1) + other.chain) & MASK
 
     @property
     def digest(self) -> str:

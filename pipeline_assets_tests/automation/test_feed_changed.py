@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline_assets import feed_changes
+from pipeline_assets.adapters import feed_reading
 from pipeline_assets.adapters.state import feed_hours
 from pipeline_assets.automation import feed_changed
 from pipeline_assets.automation.feed_changed import AFTER_THE_HOUR, NAME, _tick
@@ -114,14 +115,14 @@ def test_an_hour_that_was_never_built_is_asked_for_once(sensor: Sensor, goods: G
 def test_an_unchanged_feed_is_not_read(
     sensor: Sensor, goods: Goods, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A tick looks at the file's size and time, and no further."""
+    """A tick looks at its files' sizes and times, and no further."""
     sensor.platform.feed([goods.product("a")])
     assert sensor.serve() == [HOUR]
 
     def read(*_arguments: Any) -> Any:
         raise AssertionError("the feed was read")
 
-    monkeypatch.setattr(feed_changes, "keyed_rows", read)
+    monkeypatch.setattr(feed_reading, "_opened", read)
     assert "as it was" in sensor.said()
 
 
@@ -258,11 +259,11 @@ def test_a_lost_state_database_asks_for_nothing_that_is_there(sensor: Sensor, go
 def test_a_feed_that_takes_long_to_read_holds_no_tick_up(
     sensor: Sensor, goods: Goods, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is read on between the ticks, once; a version that came in between is read after it."""
+    """It is read on between the ticks, once, as it is by then."""
     go_on, compare, begun = threading.Event(), feed_changes.compare, []
 
     def slowly(resources: Resources) -> feed_changes.Compared:
-        begun.append(feed_changes.signature(resources.settings.feed))
+        begun.append(resources.feed.version())
         assert go_on.wait(60)
         return compare(resources)
 
@@ -276,15 +277,15 @@ def test_a_feed_that_takes_long_to_read_holds_no_tick_up(
     go_on.set()
     monkeypatch.setattr(feed_changed, "PATIENCE_S", 60)
     assert sensor.asked() == [HOUR]
-    sensor.tick()
-    assert len(begun) == 2
+    assert "as it was" in sensor.said()
+    assert len(begun) == 1
 
 
 def test_no_feed_is_said_and_a_feed_that_cannot_be_read_is_an_error(
     sensor: Sensor, instance: dg.DagsterInstance
 ) -> None:
     """A tick that fails is red in the UI, with the reason."""
-    assert "there is no feed" in sensor.said()
+    assert "there is no such file" in sensor.said()
     resources = sensor.platform.resources
     Path(resources.settings.feed).parent.mkdir(parents=True, exist_ok=True)
     Path(resources.settings.feed).write_text("nonsense\n")

@@ -36,6 +36,14 @@ def test_a_digest_says_whether_rows_are_the_same_in_any_order(
 
 
 @given(Keys, Keys)
+def test_the_tally_of_parts_is_that_of_the_whole(keys: list[str], others: list[str]) -> None:
+    """So that a file that did not change need not be read again."""
+    parts = Tally.of(keys)
+    parts.follow(Tally.of(others))
+    assert parts.digest == Tally.of([*keys, *others]).digest
+
+
+@given(Keys, Keys)
 def test_a_digest_tells_different_rows_apart(keys: list[str], others: list[str]) -> None:
     """One more, one less, or another one."""
     same = sorted(keys) == sorted(others)

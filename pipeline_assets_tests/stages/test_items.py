@@ -9,10 +9,13 @@ from typing import Any
 import pytest
 
 from pipeline_assets.adapters.leases import Lease, Leases
+from pipeline_assets.adapters.tables import WHOLE
 from pipeline_assets.errors import FeedError, LeaseHeld
 from pipeline_assets.sample.catalogue import FEED_COLUMNS
+from pipeline_assets.stages import feed_rejects
 from pipeline_assets.stages import items as items_module
-from pipeline_assets.stages.items import feed_hours, feed_rejects, materialize_items
+from pipeline_assets.stages.feed_rejects import materialize_rejects
+from pipeline_assets.stages.items import feed_hours, materialize_items
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR, Goods, Platform, called
 
 GOOD = {"item_id": "a", "name": "Shirt", "kind": "product", "event_time": "2026-03-02T06:05:00Z"}
@@ -26,6 +29,15 @@ def write_rows(platform: Platform, *rows: dict[str, str], extra: tuple[str, ...]
         writer = csv.DictWriter(file, [*FEED_COLUMNS, *extra])
         writer.writeheader()
         writer.writerows(rows)
+
+
+def rejects(platform: Platform) -> list[dict[str, Any]]:
+    """The feed's rows that are in no hour."""
+    materialize_rejects(platform.resources)
+    rows: list[dict[str, Any]] = platform.resources.tables.read(
+        items_module.REJECTS, WHOLE
+    ).to_pylist()
+    return rows
 
 
 @pytest.mark.parametrize(
@@ -48,7 +60,7 @@ def test_a_bad_feed_row_becomes_a_failed_row_with_line_field_and_value(
     bad = rows["b"]
     assert (bad["status"], bad["error_kind"], bad["quality"]) == ("failed", "invalid_input", 0.0)
     assert said in bad["error"]
-    assert bad["error"].startswith("line 3 of the feed: ")
+    assert bad["error"].startswith("line 3 of feed.csv: ")
 
 
 def test_what_depends_on_a_failed_item_is_pending_with_the_reason(platform: Platform) -> None:
@@ -73,10 +85,69 @@ def test_the_same_item_twice_keeps_the_last_and_the_other_is_a_reject(platform: 
     write_rows(platform, GOOD, {**GOOD, "name": "Better shirt"}, later)
     assert platform.items().duplicates == 1
     assert platform.rows("items")["a"]["name"] == "Better shirt"
-    rejects = feed_rejects(platform.resources).to_pylist()
-    assert [(row["line"], row["item_id"]) for row in rejects] == [(2, "a")]
-    assert "line 3 again" in rejects[0]["problem"]
+    [reject] = rejects(platform)
+    assert (reject["file"], reject["line"], reject["item_id"]) == ("feed.csv", 2, "a")
+    assert reject["problem"] == (
+        "item_id 'a' is in line 3 of feed.csv again, in the same hour: the last one counts"
+    )
     assert feed_hours(platform.resources) == {HOUR: 2, NEXT_HOUR: 1}
+
+
+def test_of_an_items_rows_in_an_hour_the_newest_counts(platform: Platform) -> None:
+    """Wherever it stands: an older state that comes late replaces nothing."""
+    newer = {**GOOD, "name": "New shirt", "event_time": "2026-03-02T06:06:00Z"}
+    write_rows(platform, newer, GOOD)
+    assert platform.items().duplicates == 1
+    assert platform.rows("items")["a"]["name"] == "New shirt"
+    [reject] = rejects(platform)
+    assert reject["line"] == 3
+    assert reject["problem"].startswith("item_id 'a' is in line 2 of feed.csv again")
+    assert reject["problem"].endswith("its time is later, and so it counts")
+
+
+def test_rejects_of_an_unchanged_feed_are_not_looked_for_again(
+    platform: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The table stands; another first hour is another question."""
+    write_rows(platform, GOOD, {**GOOD, "item_id": ""})
+    before = rejects(platform)
+    assert len(before) == 1
+    monkeypatch.setattr(feed_rejects, "rejected", None)
+    assert rejects(platform) == before
+    monkeypatch.undo()
+    settings = platform.resources.settings.model_copy(
+        update={"start": HOUR_START + timedelta(hours=1)}
+    )
+    later = replace(platform, resources=replace(platform.resources, settings=settings))
+    assert [row["line"] for row in rejects(later)] == [2, 3]
+
+
+def test_the_files_of_a_folder_make_one_hour_and_their_rejects_one_table(
+    platform: Platform, tmp_path: Path
+) -> None:
+    """Each row with its file; a file that cannot be read is one reject and stops nothing."""
+    folder = tmp_path / "feeds"
+    folder.mkdir()
+    for name, row in (
+        ("1.csv", {**GOOD, "name": ""}),
+        ("2.csv", GOOD),
+        ("3.csv", {**GOOD, "item_id": "b", "event_time": "soon"}),
+    ):
+        write_rows(platform, row)
+        Path(platform.resources.settings.feed).rename(folder / name)
+    (folder / "4.parquet").write_bytes(b"PAR1")
+    settings = platform.resources.settings.model_copy(update={"feed": str(folder)})
+    many = replace(platform, resources=replace(platform.resources, settings=settings))
+    assert many.items().rows == 1
+    assert many.rows("items")["a"]["status"] == "ok"
+    found = [(row["file"], row["line"], row["problem"][:30]) for row in rejects(many)]
+    assert [(file, line) for file, line, _problem in found] == [
+        ("1.csv", 2),
+        ("3.csv", 2),
+        ("4.parquet", None),
+    ]
+    assert found[0][2] == "item_id 'a' is in line 2 of 2.c"[:30]
+    assert found[2][2].startswith("the file is not read: ")
 
 
 def test_rows_that_left_the_feed_stay(platform: Platform) -> None:
@@ -115,7 +186,7 @@ def test_a_row_that_belongs_to_no_hour_is_a_reject_with_its_reason(
     """It is counted in no hour, and never lost."""
     write_rows(platform, GOOD, row)
     assert platform.items().rows == 1
-    [reject] = feed_rejects(platform.resources).to_pylist()
+    [reject] = rejects(platform)
     assert reject["line"] == 3
     assert said in reject["problem"]
 
@@ -123,8 +194,9 @@ def test_a_row_that_belongs_to_no_hour_is_a_reject_with_its_reason(
 def test_a_sound_feed_has_no_rejects_and_the_table_its_types(platform: Platform) -> None:
     """Empty tables are tables."""
     write_rows(platform, GOOD)
-    table = feed_rejects(platform.resources)
-    assert (table.num_rows, table.schema) == (0, items_module.REJECTS_SCHEMA)
+    assert rejects(platform) == []
+    schema = platform.resources.tables.read(items_module.REJECTS, WHOLE).schema
+    assert schema == items_module.REJECTS_SCHEMA
 
 
 def test_an_unknown_column_is_named_and_ignored(platform: Platform) -> None:
@@ -146,7 +218,7 @@ def test_a_feed_that_cannot_be_read_leaves_the_table(platform: Platform) -> None
 def test_a_feed_that_is_not_set_says_what_to_set(platform: Platform) -> None:
     """Before anything is written."""
     settings = platform.resources.settings.model_copy(update={"feed": ""})
-    with pytest.raises(FeedError, match="set PIPELINE_FEED to a CSV"):
+    with pytest.raises(FeedError, match="PIPELINE_FEED"):
         materialize_items(replace(platform.resources, settings=settings), HOUR, "run")
 
 
