@@ -6,13 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline_assets_tests.benchmarks import (
+    analytics,
     bookkeeping,
     breakers,
+    checks,
     clip_rungs,
     definitions_import,
     demo_run,
+    extraction,
+    feeds,
+    ingest,
     night,
+    search,
     sensors,
+    serve,
 )
 from pipeline_assets_tests.benchmarks.measure import Measure, show, write_json
 
@@ -31,9 +38,16 @@ def main() -> None:
         "demo": lambda: demo_run.measures(arguments.items),
         "bookkeeping": bookkeeping.measures,
         "breakers": breakers.measures,
+        "checks": checks.measures,
+        "extraction": extraction.measures,
         "sensors": sensors.measures,
+        "feeds": feeds.measures,
         "night": lambda: night.measures(arguments.night_items),
         "clip": clip_rungs.measures,
+        "search": search.measures,
+        "analytics": analytics.measures,
+        "serve": serve.measures,
+        "ingest": lambda: ingest.measures(arguments.images),
     }
     found: list[Measure] = []
     for name, measures in parts.items():
@@ -53,8 +67,26 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--night-items", type=int, default=NIGHT_ITEMS, help="items an hour in the night"
     )
+    parser.add_argument("--images", type=int, default=ingest.IMAGES, help="images that are fetched")
     parser.add_argument("--json", type=Path, metavar="PATH", help="write the figures there")
-    names = ["import", "demo", "bookkeeping", "breakers", "sensors", "night", "clip"]
+    names = [
+        *(
+            "import",
+            "demo",
+            "bookkeeping",
+            "breakers",
+            "checks",
+            "extraction",
+            "sensors",
+            "feeds",
+            "night",
+            "clip",
+            "search",
+            "analytics",
+            "serve",
+        ),
+        "ingest",
+    ]
     parser.add_argument(
         "--only", nargs="+", choices=names, default=names, help="just some of the measures"
     )

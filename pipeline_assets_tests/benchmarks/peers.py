@@ -12,7 +12,10 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 HERE = Path(__file__).parent
 ENVIRONMENTS = HERE.parents[1] / ".bench"
@@ -26,16 +29,54 @@ class NotMeasuredError(Exception):
     """Why a peer has no figure."""
 
 
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What rows took: the wall clock, and the CPU of all processes."""
+
+    rows: int
+    seconds: float
+    cpu_s: float
+
+    @property
+    def per_s(self) -> float:
+        """Rows a second."""
+        return self.rows / self.seconds
+
+
 def pixeltable_rows_per_s(rows: int) -> float | str:
     """Rows a second that pixeltable inserts where 10 % fail, or `not measured: why`."""
+    measured = _measured("pixeltable", str(rows))
+    if isinstance(measured, str):
+        return measured
+    return float(measured["rows"] / measured["seconds"])
+
+
+def img2dataset_took(urls: Sequence[str], *, resize: bool) -> Took | str:
+    """What img2dataset took to store pictures, as they are or resized; or why it is not known."""
+    return _took("img2dataset", urls, "resize" if resize else "raw")
+
+
+def daft_took(urls: Sequence[str]) -> Took | str:
+    """What Daft took to download pictures into Parquet; or why it is not known."""
+    return _took("daft", urls)
+
+
+def _took(peer: str, urls: Sequence[str], *arguments: str) -> Took | str:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "urls.txt")
+        path.write_text("\n".join(urls))
+        measured = _measured(peer, str(path), folder, *arguments)
+    return measured if isinstance(measured, str) else Took(**measured)
+
+
+def _measured(peer: str, *arguments: str) -> dict[str, Any] | str:
+    """The last line that a peer's script prints, or `not measured: why`."""
     try:
-        python = _environment("pixeltable")
-        script = HERE / "peer_pixeltable.py"
-        printed = _run([python, script, str(rows)], MEASURE_S).splitlines()
+        python, script = _environment(peer), HERE / f"peer_{peer}.py"
+        printed = _run([python, script, *arguments], MEASURE_S).splitlines()
     except NotMeasuredError as error:
         return f"not measured: {error}"
-    measured = json.loads(printed[-1])
-    return float(measured["rows"] / measured["seconds"])
+    return dict(json.loads(printed[-1]))
 
 
 def _environment(peer: str) -> Path:

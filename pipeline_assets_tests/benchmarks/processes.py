@@ -60,15 +60,30 @@ def run_python(arguments: Sequence[str], folder: Path) -> Finished:
         return Finished(seconds, peak_bytes, _text(out))
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process and its descendants have used, those that it has waited for included."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        below = _children(pid)
+    except (OSError, ProcessLookupError):
+        return 0.0
+    ticks = sum(int(number) for number in stat[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK") + sum(cpu_seconds(child) for child in below)
+
+
+def _children(pid: int) -> list[int]:
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
 def _tree_bytes(pid: int) -> int:
     """The proportional set size of a process and its descendants; 0 where it is gone."""
     try:
         rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-        below = [
-            int(child)
-            for task in Path(f"/proc/{pid}/task").iterdir()
-            for child in (task / "children").read_text().split()
-        ]
+        below = _children(pid)
     except (OSError, ProcessLookupError):
         return 0
     pss_kb = next((line.split()[1] for line in rollup.splitlines() if line[:4] == "Pss:"), "0")
