@@ -1,12 +1,12 @@
 """The command line: every command prints for people, or with `--format json` for machines."""
 
-import logging
 import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -22,19 +22,26 @@ from pipeline_assets.commands import budget as budget_commands
 from pipeline_assets.commands import dead_letters as dead_letter_commands
 from pipeline_assets.commands import doctor as doctor_command
 from pipeline_assets.commands import drill as drill_command
+from pipeline_assets.commands import forget as forget_command
+from pipeline_assets.commands import index as index_command
 from pipeline_assets.commands import plan as plan_command
 from pipeline_assets.commands import quality as quality_command
 from pipeline_assets.commands import queues
+from pipeline_assets.commands import retention as retention_command
 from pipeline_assets.commands import search as search_command
 from pipeline_assets.commands import show as show_command
 from pipeline_assets.commands.plan_range import plan_range
 from pipeline_assets.core.breaker import LONGEST_OPEN_FOR_S
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.core.plan import Verdict
+from pipeline_assets.core.status import Status
+from pipeline_assets.derived import ENRICHED
 from pipeline_assets.errors import PipelineError, SettingsError
+from pipeline_assets.logs import LogFormat, configure_logging
 from pipeline_assets.output import Format
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.running import Interrupted
+from pipeline_assets.search import Filters
 from pipeline_assets.settings import load_settings
 
 FAILED = 1
@@ -53,10 +60,12 @@ budget_app = typer.Typer(
 accelerator_app = typer.Typer(
     help="The accelerator: look at it, or break it on purpose.", no_args_is_help=True
 )
+index_app = typer.Typer(help="The search index.", no_args_is_help=True)
 app.add_typer(dead_letters_app, name="dead-letters")
 app.add_typer(breakers_app, name="breakers")
 app.add_typer(budget_app, name="budget")
 app.add_typer(accelerator_app, name="accelerator")
+app.add_typer(index_app, name="index")
 
 FormatOption = Annotated[Format, typer.Option("--format", help="For people or for machines.")]
 PausedStage = Annotated[str | None, typer.Argument(help="Without one: all stages.")]
@@ -192,18 +201,103 @@ def show(
 
 
 @app.command()
-def search(
-    text: Annotated[str, typer.Argument(help="What to look for.")],
+def search(  # noqa: PLR0913, PLR0917 - an option each
+    text: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
+    image: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="Items like this picture.")
+    ] = None,
+    like: Annotated[str | None, typer.Option(help="Items like this item.")] = None,
+    queries: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Every query of this JSONL file."),
+    ] = None,
     mode: Annotated[SearchMode, typer.Option(help="By words, by meaning, or both.")] = (
         SearchMode.HYBRID
     ),
     top: Annotated[int, typer.Option(min=1, max=1000, help="At most so many items.")] = 10,
+    kind: Annotated[str | None, typer.Option(help="Only this kind: product, document.")] = None,
+    label: Annotated[str | None, typer.Option(help="Only with this label.")] = None,
+    first: Annotated[str | None, typer.Option("--from", help="Only of this hour or later.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Only of this hour or earlier.")] = None,
+    min_quality: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Only of at least this quality.")
+    ] = None,
+    status: Annotated[
+        list[str] | None,
+        typer.Option(help="Only where a stage has a status: image_labels=skipped; repeatable."),
+    ] = None,
+    explain: Annotated[bool, typer.Option(help="Say why each item is where it is.")] = False,
     format: FormatOption = Format.TEXT,  # noqa: A002
 ) -> None:
-    """Find items; the more trustworthy first."""
+    """Find items, the more trustworthy first: by words, by a picture, or like another item."""
+    if sum(given is not None for given in (text, image, like, queries)) != 1:
+        raise typer.BadParameter("give one of: words, --image, --like, --queries")
+    filters = Filters(
+        kind=kind,
+        label=label,
+        first_hour=None if first is None else hour_name(_hour(first)),
+        last_hour=None if last is None else hour_name(_hour(last)),
+        min_quality=min_quality,
+        stages=dict(_stage_status(each) for each in status or ()),
+    )
+    render = output.explained if explain else output.hits
     with opened() as resources:
-        hits = search_command.search(resources, text, mode=mode.value, top=top)
-    output.emit(hits, format, output.hits)
+        if image is not None:
+            hits = search_command.search_picture(resources, image, top=top, filters=filters)
+        elif like is not None:
+            hits = search_command.search_like(resources, like, top=top, filters=filters)
+        elif queries is not None:
+            hits = search_command.search_all(
+                resources, queries, mode=mode.value, top=top, filters=filters
+            )
+            render = output.answers
+        else:
+            hits = search_command.search(
+                resources, text or "", mode=mode.value, top=top, filters=filters
+            )
+    output.emit(hits, format, render)
+
+
+def _stage_status(text: str) -> tuple[str, Status]:
+    stage, _, status = text.partition("=")
+    try:
+        return stage, Status(status)
+    except ValueError:
+        raise typer.BadParameter(
+            f"--status {text}: give a stage and one of {', '.join(Status)}, "
+            "as in image_labels=skipped"
+        ) from None
+
+
+@index_app.command("show")
+def index_show(format: FormatOption = Format.TEXT) -> None:  # noqa: A002
+    """Say what is in the search index, and how well its vectors are found."""
+    with opened() as resources:
+        data = index_command.show(resources)
+    output.emit(data, format, output.index)
+
+
+@index_app.command("rebuild")
+def index_rebuild(format: FormatOption = Format.TEXT) -> None:  # noqa: A002
+    """Make the search index anew from the tables; the old one answers until then."""
+    with opened() as resources, output.Bars() as bars:
+        hours = bars.steps(resources.tables.hours(ENRICHED), "hours")
+        data = index_command.rebuild(resources, hours)
+    output.emit(data, format, output.record)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="The address to listen on; there is no login.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port.")] = 8080,
+) -> None:
+    """Serve search, items and quality over HTTP: pages for people, JSON for programs."""
+    from pipeline_assets.commands.serve import serve as served  # noqa: PLC0415 - loads Starlette
+
+    with opened() as resources:
+        served(resources, host, port, output.note)
 
 
 @app.command()
@@ -226,6 +320,34 @@ def drill(
     output.emit({"fallbacks": data, "wrong": wrong}, format, output.drill)
     if wrong:
         raise typer.Exit(FAILED)
+
+
+@app.command()
+def forget(
+    names: Annotated[list[str], typer.Argument(help="Items by their ids, or URLs.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """Remove items or URLs from everything, prove that nothing is left, and keep them out."""
+    with opened() as resources:
+        if not yes:
+            looked = forget_command.look(resources, names)
+            typer.confirm(f"There is no way back. Rows: {looked}. Forget?", abort=True, err=True)
+        data = forget_command.run(resources, names)
+    output.emit(data, format, output.decided)
+    if data["left"]:
+        raise typer.Exit(FAILED)
+
+
+@app.command()
+def retention(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go.")] = False,
+    format: FormatOption = Format.TEXT,  # noqa: A002
+) -> None:
+    """Let go what is old enough: superseded rows, work, copies, unused bytes (PIPELINE_KEEP_…)."""
+    with opened() as resources:
+        data = retention_command.run(resources, dry_run=dry_run)
+    output.emit(data, format, output.decided)
 
 
 @app.command("retry-queue")
@@ -261,34 +383,32 @@ def dead_letters_list(
     )
 
 
-@dead_letters_app.command("requeue")
-def dead_letters_requeue(
-    reason: LetterReason = None,
-    stage: LetterStage = None,
-    hour: LetterHour = None,
-    item: LetterItem = None,
-    everything: AllLetters = False,
-    why: Why = "",
-    format: FormatOption = Format.TEXT,  # noqa: A002
-) -> None:
-    """Have the next run of their hours work on dead letters again, on every rung."""
-    wanted = _meant(_wanted(reason, stage, hour, item), everything=everything)
-    _decide(Verdict.REQUEUE, wanted, why, format)
+def _decision(verdict: Verdict) -> Callable[..., None]:
+    """The command of a decision about dead letters."""
+
+    def decide(
+        reason: LetterReason = None,
+        stage: LetterStage = None,
+        hour: LetterHour = None,
+        item: LetterItem = None,
+        everything: AllLetters = False,
+        why: Why = "",
+        format: FormatOption = Format.TEXT,  # noqa: A002
+    ) -> None:
+        wanted = _meant(_wanted(reason, stage, hour, item), everything=everything)
+        with opened() as resources:
+            data = dead_letter_commands.decide(resources, verdict, wanted, why)
+        output.emit(data, format, output.decided)
+
+    return decide
 
 
-@dead_letters_app.command("discard")
-def dead_letters_discard(
-    reason: LetterReason = None,
-    stage: LetterStage = None,
-    hour: LetterHour = None,
-    item: LetterItem = None,
-    everything: AllLetters = False,
-    why: Why = "",
-    format: FormatOption = Format.TEXT,  # noqa: A002
-) -> None:
-    """Leave dead letters alone until their input changes."""
-    wanted = _meant(_wanted(reason, stage, hour, item), everything=everything)
-    _decide(Verdict.DISCARD, wanted, why, format)
+dead_letters_app.command(
+    "requeue", help="Have the next run of their hours work on dead letters again, on every rung."
+)(_decision(Verdict.REQUEUE))
+dead_letters_app.command("discard", help="Leave dead letters alone until their input changes.")(
+    _decision(Verdict.DISCARD)
+)
 
 
 @breakers_app.command("list")
@@ -391,7 +511,7 @@ def accelerator_heal(format: FormatOption = Format.TEXT) -> None:  # noqa: A002
 
 def main() -> None:
     """The console script. An error of ours is one line on stderr, never a traceback."""
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    configure_logging(_log_format())
     try:
         app()
     except Interrupted as error:
@@ -446,12 +566,6 @@ def _meant(wanted: dead_letter_commands.Wanted, *, everything: bool) -> dead_let
     return wanted
 
 
-def _decide(verdict: Verdict, wanted: dead_letter_commands.Wanted, why: str, form: Format) -> None:
-    with opened() as resources:
-        data = dead_letter_commands.decide(resources, verdict, wanted, why)
-    output.emit(data, form, output.decided)
-
-
 def _hours(hour: str | None, first: str | None, last: str | None) -> list[str]:
     if (first is None) != (last is None) or (hour is None) == (first is None):
         raise typer.BadParameter("give either --hour, or --from and --to")
@@ -482,6 +596,13 @@ def _hour(text: str) -> datetime:
             )
         return hour
     raise typer.BadParameter(f"{text!r} is not a full hour such as 2026-03-02-06")
+
+
+def _log_format() -> LogFormat:
+    try:
+        return load_settings().log_format
+    except SettingsError:  # the command says which, if it needs them
+        return LogFormat.TEXT
 
 
 def _fail(message: str) -> NoReturn:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from pipeline_assets.adapters.breakers import SAID_TO_BE_WELL
+from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.assets.partitions import HOUR_FORMAT
 from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.core.alerts import Alert, Severity, moment
@@ -100,19 +101,19 @@ def missed_objectives(resources: Resources) -> Iterator[Alert]:
     ]
     recent.sort(key=lambda hour: hour.updated_at, reverse=True)
     files = [
-        str(resources.tables.path(RECOVERY, each.hour))
+        resources.tables.url(RECOVERY, each.hour)
         for each in recent[:MOST_HOURS]
         if resources.tables.exists(RECOVERY, each.hour)
     ]
     if files:
-        yield from _late(files, now, health.since if health.healthy else None)
+        since = health.since if health.healthy else None
+        yield from _late(resources.tables, files, now, since)
 
 
-def _late(files: list[str], now: float, healthy_since: float | None) -> Iterator[Alert]:
-    import duckdb  # noqa: PLC0415 - a tenth of a second
-
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+def _late(
+    tables: Tables, files: list[str], now: float, healthy_since: float | None
+) -> Iterator[Alert]:
+    with tables.connect() as connection:
         connection.read_parquet(files, hive_partitioning=True).create_view("recovery")
         found = connection.execute(
             LATE, {"now": now, "healthy": healthy_since, "recent": now - RECENT_S}

@@ -9,16 +9,22 @@ import dagster as dg
 
 from pipeline_assets.assets.derived import (
     derived_asset,
-    drift_asset,
     recovery_asset,
     search_index_asset,
 )
 from pipeline_assets.assets.drill import fallback_drill_asset, fallbacks_check
 from pipeline_assets.assets.items import feed_rejects_asset, items_asset
+from pipeline_assets.assets.monitoring import (
+    drift_asset,
+    hour_statistics_asset,
+    item_features_asset,
+)
 from pipeline_assets.assets.partitions import hourly
+from pipeline_assets.assets.reliability import reliability_asset
+from pipeline_assets.assets.retention import retention_asset
 from pipeline_assets.assets.stages import stage_asset
 from pipeline_assets.automation.alerts import alerts_sensor
-from pipeline_assets.automation.drill import drill_job, drill_schedule
+from pipeline_assets.automation.drill import weekly_drill
 from pipeline_assets.automation.feed_changed import feed_changed_sensor
 from pipeline_assets.automation.healing import ASKERS, heal_job, heal_sensor
 from pipeline_assets.automation.health import (
@@ -29,15 +35,12 @@ from pipeline_assets.automation.health import (
 )
 from pipeline_assets.automation.hourly import (
     hour_job,
+    hourly_rejects,
     hourly_schedule,
-    rejects_job,
-    rejects_schedule,
 )
-from pipeline_assets.checks.freshness import (
-    freshness_check,
-    freshness_job,
-    freshness_schedule,
-)
+from pipeline_assets.automation.retention import daily_retention
+from pipeline_assets.checks.freshness import freshness_check, hourly_freshness, hourly_tables
+from pipeline_assets.checks.monitoring import drift_check, volume_check
 from pipeline_assets.checks.tables import table_checks
 from pipeline_assets.derived import DERIVED
 from pipeline_assets.settings import Settings, load_settings
@@ -54,32 +57,47 @@ def _assets(
     yield search_index_asset(hours)
     yield from (derived_asset(table, hours) for table in DERIVED)
     yield recovery_asset(hours)
+    yield reliability_asset(hours)
+    yield item_features_asset(hours)
+    yield hour_statistics_asset(hours)
     yield drift_asset(hours)
     yield fallback_drill_asset(settings)
+    yield retention_asset()
     yield accelerator_asset()
+
+
+def _kept_fresh(
+    asset: dg.AssetsDefinition | dg.AssetSpec, settings: Settings
+) -> dg.AssetsDefinition | dg.AssetSpec:
+    """The asset with Dagster's own view of freshness, where it has hours."""
+    if isinstance(asset, dg.AssetSpec) or asset.partitions_def is None:
+        return asset
+    policy = dg.FreshnessPolicy.time_window(fail_window=settings.fresh_within)
+    return asset.map_asset_specs(lambda spec: dg.apply_freshness_policy(spec, policy))
 
 
 def _definitions() -> dg.Definitions:
     settings = load_settings()
     hours = hourly(settings)
-    hour, rejects, heal = hour_job(), rejects_job(), heal_job(settings)
-    drill, freshness = drill_job(), freshness_job()
+    hour, heal = hour_job(), heal_job(settings)
+    scheduled = [hourly_rejects(), weekly_drill(), daily_retention(), hourly_freshness()]
     return dg.Definitions(
-        assets=list(_assets(settings, hours)),
-        asset_checks=[*table_checks(settings, hours), freshness_check(), fallbacks_check()],
-        jobs=[hour, rejects, heal, drill, freshness],
+        assets=[_kept_fresh(asset, settings) for asset in _assets(settings, hours)],
+        asset_checks=[
+            *table_checks(settings, hours),
+            volume_check(hours),
+            drift_check(hours),
+            freshness_check(hourly_tables(settings)),
+            fallbacks_check(),
+        ],
+        jobs=[hour, heal, *(each.job for each in scheduled)],
         sensors=[
             accelerator_sensor(),
             *(heal_sensor(asker, heal) for asker in ASKERS),
             feed_changed_sensor(hour),
             alerts_sensor(),
         ],
-        schedules=[
-            hourly_schedule(hour),
-            rejects_schedule(rejects),
-            drill_schedule(drill),
-            freshness_schedule(freshness),
-        ],
+        schedules=[hourly_schedule(hour), *(each.schedule for each in scheduled)],
         resources={RESOURCE: AcceleratorHealth()},
         executor=dg.in_process_executor,
     )

@@ -79,18 +79,20 @@ class Story:
 def play(items: int, say: Say) -> Story:
     """Play the story on `items` items an hour; `say` is told what is happening."""
     started = time.monotonic()
-    settings = load_settings()
-    _prepare(settings.data)
-    with Shop(port=0) as shop, _environment(settings.data, shop.url), instance() as dagster:
+    data = load_settings().data
+    if not isinstance(data, Path):
+        raise SettingsError("PIPELINE_DATA", data, "a folder: the demo is played on this machine")
+    _prepare(data)
+    with Shop(port=0) as shop, _environment(data, shop.url), instance() as dagster:
         say(f"the sample shop is open at {shop.url}; drawing a feed of {2 * items} items")
         feed = chain.from_iterable(
             catalogue(items, SEED, hour, base_url=shop.url, faults=FAULTS) for hour in HOURS
         )
-        write_feed(settings.data / "feed.csv", feed)
+        write_feed(data / "feed.csv", feed)
         with opened() as resources:
             acts = tuple(_acts(resources, dagster, items, [hour_name(hour) for hour in HOURS], say))
             hits = search(resources, QUERY, mode="hybrid", top=5)
-    return Story(items, str(settings.data), acts, QUERY, hits, time.monotonic() - started)
+    return Story(items, str(data), acts, QUERY, hits, time.monotonic() - started)
 
 
 def _acts(

@@ -10,7 +10,6 @@ from types import MappingProxyType
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.history import read_calls
 from pipeline_assets.adapters.hours import SUMMARY
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.contract import (
@@ -31,15 +30,16 @@ class Derived:
 
     The query sees `rows`, the bookkeeping columns of all stage tables of the hour with their
     `stage`, and with `accelerated`, whether an accelerated rung is above the row's; `enriched`, the
-    hour's enriched items; `calls`, what its rung calls came to;
-    `troubles`, the rows once more with when their trouble was first and last seen: the slice that
-    is replaced knows the former. `$threshold` and `$digits` are bound. The hour is not a column: it
-    is the folder's name, as of every table, and readers that know hive partitions add it.
+    hour's enriched items; `troubles`, the rows once more with when their trouble was first and last
+    seen: the slice that is replaced knows the former. `$threshold` and `$digits` are bound. The
+    hour is not a column: it is the folder's name, as of every table, and readers that know hive
+    partitions add it. `meanings` says what the columns hold, but those that stage tables have too.
     """
 
     name: str
     description: str
     query: str
+    meanings: Mapping[str, str]
 
 
 BOOKKEEPING = ("item_id", *CONTRACT_NAMES)
@@ -59,6 +59,12 @@ TROUBLES = """
      AND before.error_kind IS NOT DISTINCT FROM rows.error_kind
 """
 """Trouble of another kind is other trouble, and begins when it is seen."""
+
+TROUBLE_MEANINGS = {
+    "stage": "the stage table that the row is in",
+    "first_seen": "since when the row has trouble of this kind",
+    "last_seen": "when it was last tried",
+}
 
 QUALITY_SUMMARY = Derived(
     SUMMARY,
@@ -82,6 +88,22 @@ QUALITY_SUMMARY = Derived(
     GROUP BY ALL
     ORDER BY stage, status, rung, error_kind
     """,
+    {
+        "stage": "the stage table that the rows are in",
+        "rows": "how many rows there are of this stage, status, rung and reason",
+        "improvable": "rows that trying again can help",
+        "improvable_accelerated": "those of them that an accelerated rung could make better",
+        "interactive": "improvable rows of items of this priority",
+        "batch": "improvable rows of items of this priority",
+        "background": "improvable rows of items of this priority",
+        "next_retry_at": "when the first improvable row may be tried",
+        "quality_mean": "mean of the rows' quality; null where none is known",
+        "quality_min": "the lowest quality",
+        "quality_p10": "the quality that nine of ten rows have at least",
+        "at_threshold": "rows whose quality is at or over PIPELINE_QUALITY_THRESHOLD",
+        "cost_usd": "what the rows have cost, over all runs",
+        "attempts": "attempts at the rows, since their inputs last changed",
+    },
 )
 
 RETRY_QUEUE = Derived(
@@ -96,6 +118,11 @@ RETRY_QUEUE = Derived(
       AND round(enriched.quality::DOUBLE, $digits) < $threshold
     ORDER BY item_quality, troubles.item_id, stage, role
     """,
+    {
+        "priority": "LOW: what is healed waits behind the hour's own run",
+        "item_quality": "the quality of the whole item",
+        **TROUBLE_MEANINGS,
+    },
 )
 
 DEAD_LETTERS = Derived(
@@ -107,33 +134,10 @@ DEAD_LETTERS = Derived(
     WHERE status = 'failed' AND NOT retryable
     ORDER BY item_id, stage, role
     """,
+    TROUBLE_MEANINGS,
 )
 
-RELIABILITY = Derived(
-    "reliability",
-    "Success rates of an hour at three levels: rung call, workflow, business outcome.",
-    """
-    SELECT 'task' AS level, stage || '.' || rung AS name,
-           sum("rows")::BIGINT AS attempted, sum(made)::BIGINT AS succeeded,
-           sum(made) / nullif(sum("rows"), 0) AS rate,
-           sum(calls)::BIGINT AS calls, sum(seconds) AS seconds
-    FROM calls GROUP BY ALL
-    UNION ALL
-    SELECT 'workflow', 'through all stages', count(*),
-           count(*) FILTER (WHERE status = 'ok'),
-           count(*) FILTER (WHERE status = 'ok') / nullif(count(*), 0), NULL, NULL
-    FROM rows WHERE stage = 'enriched_items'
-    UNION ALL
-    SELECT 'outcome', 'usable: quality at the threshold', count(*),
-           count(*) FILTER (WHERE round(quality::DOUBLE, $digits) >= $threshold),
-           count(*) FILTER (WHERE round(quality::DOUBLE, $digits) >= $threshold)
-             / nullif(count(*), 0), NULL, NULL
-    FROM rows WHERE stage = 'enriched_items'
-    ORDER BY level, name
-    """,
-)
-
-DERIVED = (QUALITY_SUMMARY, RETRY_QUEUE, DEAD_LETTERS, RELIABILITY)
+DERIVED = (QUALITY_SUMMARY, RETRY_QUEUE, DEAD_LETTERS)
 
 
 def derive(
@@ -161,7 +165,6 @@ def derive(
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("rows", rows.append_column("accelerated", _accelerated(rows, reach)))
         connection.register("enriched", enriched)
-        connection.register("calls", read_calls(tables, hour))
         connection.register("before", _before(tables, table, hour))
         connection.execute(TROUBLES)
         made = connection.sql(table.query, params=used).to_arrow_table()

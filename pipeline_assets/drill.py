@@ -66,6 +66,25 @@ SCHEMA = pa.schema(
     ],
     metadata={SCHEMA_VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
+MEANINGS = {
+    "at": "when the drill was",
+    "run_id": "the run that drilled",
+    "stage": "the stage whose fallback was forced",
+    "rung": "the fallback",
+    "factor": "the quality that a row of it has, as the stage declares",
+    "supported": "the factor that the measurements support; null where nothing was compared",
+    "agreement": "mean agreement with the primary's values, 0..1",
+    "compared": "rows whose values could be compared",
+    "rows": "rows that the fallback was given",
+    "made": "rows that it made a value of",
+    "errors": "why it made none of the others: rows by error kind",
+    "error": "the first of the errors, in one sentence",
+    "ms_p50": "milliseconds a row, median",
+    "ms_p95": "milliseconds a row that 95 of 100 rows were under",
+    "cost_usd": "what the calls of this fallback cost",
+    "first_hour": "the oldest hour that rows were taken from",
+    "last_hour": "the newest hour that rows were taken from",
+}
 
 
 @dataclass(frozen=True, slots=True)

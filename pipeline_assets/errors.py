@@ -3,13 +3,19 @@
     PipelineError
     ├── SettingsError               the start is refused: field, value, what is allowed
     ├── FeedError                   the feed as a whole cannot be read
+    │   └── NoFeed                  there is nothing where it should be
     ├── ContractError               a table breaks the contract and is not published
     ├── LeaseLost / LeaseHeld       another run owns this asset and hour
+    ├── Overtaken                   another run replaced what this one was to replace
     ├── StorageError                disk full, EIO: what is committed stays
     ├── Interrupted                 somebody stopped a run                      (running)
     ├── RunFailed                   a run of an hour ended with a failed step   (running)
     ├── ModelNotLoaded              a model setting names nothing that loads    (adapters.clip)
     ├── IndexDamaged                the search index cannot be read             (search.errors)
+    ├── NotIndexed                  no current item of that id is in the index  (search.errors)
+    ├── NoQuery                     a line of a file of queries is none         (search.errors)
+    ├── BadRequest · NoItem         the HTTP service is asked for what it has not (serve.errors)
+    ├── TooLargeBody · Busy         or for more than it takes on                (serve.errors)
     ├── SuiteError                  a check could not be evaluated              (checks.suites)
     └── RowError                    why one row has no (better) value; also a plain value
         ├── DataError               terminal: trying again cannot help
@@ -119,6 +125,10 @@ class FeedError(PipelineError):
         super().__init__(f"cannot read the feed {self.source!r} (PIPELINE_FEED): {reason}")
 
 
+class NoFeed(FeedError):
+    """There is nothing where the feed should be; it may be on its way."""
+
+
 class ContractError(PipelineError):
     """A table that breaks the contract's structure; it is not published, the old one stays."""
 
@@ -149,14 +159,27 @@ class LeaseLost(PipelineError):
         )
 
 
+class Overtaken(PipelineError):
+    """Another writer replaced an object after this one had looked at it; nothing was written."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        super().__init__(
+            f"{url} was replaced by another run after this one had begun; this one's result was "
+            "not published, and that one's stands. Run it again: it goes on from what stands."
+        )
+
+
 class StorageError(PipelineError):
     """The disk refused (full, I/O error). What was committed stays; a rerun goes on from there."""
 
-    def __init__(self, path: str, reason: str) -> None:
+    def __init__(
+        self, path: str, reason: str, mend: str = "free some space or mend the disk"
+    ) -> None:
         self.path, self.reason = path, reason
         super().__init__(
-            f"cannot write {path}: {reason}. Committed rows are safe; free some space or mend the "
-            "disk and run again: it goes on from there."
+            f"cannot write {path}: {reason}. Committed rows are safe; {mend} and run again: it "
+            "goes on from there."
         )
 
 

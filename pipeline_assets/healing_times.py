@@ -30,6 +30,16 @@ SCHEMA = pa.schema(
     ],
     metadata={SCHEMA_VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
+MEANINGS = {
+    "priority": "the class of the item: interactive, batch or background",
+    "degraded_at": "when the item was first seen degraded, in its latest trouble",
+    "quality_then": "its quality at that time",
+    "healthy_at": "since when the accelerator was healthy; null: since ever, or it is not",
+    "healed_at": "when it was healed; null where it is degraded still",
+    "seconds": "from degraded, or from a healthy accelerator where that is later, to healed",
+    "objective_s": "how soon it should be healed: PIPELINE_OBJECTIVES",
+    "met": "whether it was; null where it is not healed",
+}
 
 QUERY = """
     WITH items AS (

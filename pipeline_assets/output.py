@@ -213,6 +213,57 @@ def hits(rows: Sequence[Mapping[str, Any]]) -> None:
     _out.print(_table(columns, cells))
 
 
+def explained(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Search results, best first, each with why it is there."""
+    for place, row in enumerate(rows, start=1):
+        _out.print(
+            f"{place}. [bold]{_safe(row['item_id'])}[/] {_safe(row['name'] or '')}: "
+            f"{row['score']:.5f}, quality {_number(row['quality']) or 'not known yet'}",
+            soft_wrap=True,
+        )
+        for line in _why(row):
+            _out.print(f"    {_safe(line)}", soft_wrap=True)
+    if not rows:
+        _out.print("no item matches")
+
+
+def _why(row: Mapping[str, Any]) -> Iterator[str]:
+    """What each list gave, and what the quality that weighed it is made of."""
+    for name, one in row["gains"].items():
+        yield (
+            f"{name}: rank {one['rank']}, match {one['match']:.3f}, {one['confidence']:.0%} of the "
+            f"best, weighed {row['weight']:g} by quality: {one['gain']:.5f}"
+        )
+    if row["lifted_over"] is not None:
+        yield f"before its twin {row['lifted_over']}, of no better quality, whose score it has"
+    for factor in row["factors"]:
+        if factor["factor"] != 1.0:
+            reason = f", {factor['reason']}" if factor["reason"] else ""
+            yield (
+                f"quality: {_cell(factor['factor']) or 'not known yet'} for {factor['stage']} "
+                f"({factor['rung_or_status']}{reason})"
+            )
+
+
+def answers(rows: Sequence[Mapping[str, Any]]) -> None:
+    """The results of each of several queries."""
+    for row in rows:
+        _out.print(f"\n[bold]{_safe(row['query_id'])}[/]")
+        hits(row["hits"])
+
+
+def index(data: Mapping[str, Any]) -> None:
+    """What is in the search index."""
+    _out.print(f"{data['items']} current items of {data['hours']} hours")
+    if data["hours_missing"]:
+        _out.print(
+            f"[yellow]missing[/] {len(data['hours_missing'])} hours, from "
+            f"{data['hours_missing'][0]} on: `pipeline-assets index rebuild`"
+        )
+    if data["vector_indexes"]:
+        table(data["vector_indexes"])
+
+
 def item(found: Mapping[str, Any]) -> None:
     """One item: its score, what it is made of, and each stage's rows."""
     _out.print(
@@ -237,8 +288,9 @@ def drill(data: Mapping[str, Any]) -> None:
 
 def plan(data: Mapping[str, Any]) -> None:
     """What a run would do."""
+    lost = f" ({data['feed_lost']} rows of all have no hour)" if data["feed_lost"] else ""
     _out.print(
-        f"hour {data['hour']}: {_cell(data['feed_rows'])} rows in the feed, "
+        f"hour {data['hour']}: {_cell(data['feed_rows'])} rows in the feed{lost}, "
         f"{data['items']} items materialized"
     )
     if not data["items"]:

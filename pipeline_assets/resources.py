@@ -19,16 +19,29 @@ from pipeline_assets.adapters.clip import SHIPPED_MODELS, ClipModel, load_clip
 from pipeline_assets.adapters.copies import Copies
 from pipeline_assets.adapters.decisions import Decisions
 from pipeline_assets.adapters.features import Features
+from pipeline_assets.adapters.feed import Feed
+from pipeline_assets.adapters.feed_download import DownloadRules, Downloads
 from pipeline_assets.adapters.feed_hours import FeedHours
+from pipeline_assets.adapters.feed_indexes import FeedIndexes
+from pipeline_assets.adapters.feed_mapping import FeedMapping
+from pipeline_assets.adapters.feed_reading import Reading
 from pipeline_assets.adapters.files import hash_file
+from pipeline_assets.adapters.forgotten import ForgottenList
 from pipeline_assets.adapters.heal_requests import HealRequests
 from pipeline_assets.adapters.health import HealthStore
 from pipeline_assets.adapters.hours import Hours
-from pipeline_assets.adapters.http import HttpFetcher
+from pipeline_assets.adapters.http import PROCESSES, HttpFetcher
 from pipeline_assets.adapters.leases import Leases
 from pipeline_assets.adapters.notifier import Notifier, parse_notifiers
+from pipeline_assets.adapters.parsers import Parsers, shared_parsers
+from pipeline_assets.adapters.rates import HostRates
+from pipeline_assets.adapters.s3_source import S3Source
+from pipeline_assets.adapters.s3_storage import S3Storage
+from pipeline_assets.adapters.sources import Sources
 from pipeline_assets.adapters.state import State
+from pipeline_assets.adapters.storage import LocalStorage, Storage
 from pipeline_assets.adapters.tables import Tables
+from pipeline_assets.adapters.workers import default_count
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.settings import Settings, load_settings
 
@@ -36,6 +49,8 @@ if TYPE_CHECKING:
     from pipeline_assets.search.index import SearchIndex
 
 PRIMARY, FALLBACK = "PIPELINE_PRIMARY_MODEL", "PIPELINE_FALLBACK_MODEL"
+HTTP_RUNG = "fetched.http"
+"""Whose breakers, one for each host, open where a host asks to be left alone."""
 
 
 def utc_now() -> datetime:
@@ -72,23 +87,34 @@ class Resources:
 
     @property
     def data(self) -> Path:
-        """The data root."""
-        return self.settings.data
+        """The folder of the data root; of one in object storage, its folder on this machine."""
+        return self.settings.folder
 
     @property
     def work(self) -> Path:
-        """Where work in progress is kept."""
+        """Where work in progress is kept on this machine: the locks, at least."""
         return self.data / "work"
+
+    @cached_property
+    def storage(self) -> Storage:
+        """Where tables, packs and shards lie."""
+        root = self.settings.data
+        return LocalStorage(root) if isinstance(root, Path) else S3Storage(root, self.data)
+
+    @cached_property
+    def shards(self) -> Storage:
+        """Where finished micro-batches are kept."""
+        return self.storage.below("work")
 
     @cached_property
     def tables(self) -> Tables:
         """The published tables."""
-        return Tables(self.data / "tables")
+        return Tables(self.storage.below("tables"))
 
     @cached_property
     def blobs(self) -> Blobs:
         """The packs of fetched bytes."""
-        return Blobs(self.data / "blobs")
+        return Blobs(self.storage.below("blobs"))
 
     @cached_property
     def state(self) -> State:
@@ -125,6 +151,11 @@ class Resources:
         return Decisions(self.state, self.tables, self.work / "locks")
 
     @cached_property
+    def forgotten(self) -> ForgottenList:
+        """What is kept out."""
+        return ForgottenList(self.tables, self.leases)
+
+    @cached_property
     def hours(self) -> Hours:
         """The index of the hours."""
         return Hours(self.state, self.tables)
@@ -133,6 +164,26 @@ class Resources:
     def heal_requests(self) -> HealRequests:
         """What was asked for to heal."""
         return HealRequests(self.state)
+
+    @cached_property
+    def downloads(self) -> Downloads:
+        """The copies of a feed behind a URL."""
+        settings = self.settings
+        rules = DownloadRules(
+            allow=settings.fetch_allow,
+            timeout_s=settings.fetch_timeout_s,
+            max_bytes=settings.feed_max_bytes,
+            fresh_for=settings.feed_refresh,
+            contact=settings.fetch_contact,
+        )
+        return Downloads(self.work / "feed", self.state, rules)
+
+    @cached_property
+    def feed(self) -> Feed:
+        """The feed."""
+        settings = self.settings
+        reading = Reading(FeedMapping(settings.feed_columns), settings.feed_merge)
+        return Feed(settings.feed, reading, FeedIndexes(self.state), self.downloads)
 
     @cached_property
     def feed_hours(self) -> FeedHours:
@@ -165,14 +216,45 @@ class Resources:
         return HealthStore(self.state, self.settings.healthy_probes)
 
     @cached_property
-    def fetcher(self) -> HttpFetcher:
-        """The HTTP client."""
-        return HttpFetcher(
-            allow=self.settings.fetch_allow,
-            concurrency=self.settings.fetch_concurrency,
-            timeout_s=self.settings.fetch_timeout_s,
-            max_bytes=self.settings.fetch_max_bytes,
+    def fetcher(self) -> Sources:
+        """What fetches the bytes behind URLs."""
+        return Sources(
+            self.web,
+            S3Source(
+                self.settings.fetch_s3,
+                concurrency=self.settings.fetch_concurrency,
+                timeout_s=self.settings.fetch_timeout_s,
+                max_bytes=self.settings.fetch_max_bytes,
+            ),
         )
+
+    @cached_property
+    def web(self) -> HttpFetcher:
+        """The HTTP client, with this process's share of what a run may have in flight."""
+        settings = self.settings
+        workers = default_count() if settings.workers is None else settings.workers
+        share = max(1, min(workers, PROCESSES))
+        return HttpFetcher(
+            allow=settings.fetch_allow,
+            concurrency=max(1, settings.fetch_concurrency // share),
+            per_host=max(1, settings.fetch_per_host // share),
+            timeout_s=settings.fetch_timeout_s,
+            max_bytes=settings.fetch_max_bytes,
+            rates=HostRates(
+                self.state,
+                self.breakers,
+                HTTP_RUNG,
+                settings.fetch_rate,
+                settings.fetch_host_rate,
+            ),
+            contact=settings.fetch_contact,
+            honour_opt_out=settings.fetch_honour_opt_out,
+        )
+
+    @cached_property
+    def parsers(self) -> Parsers:
+        """The processes that parse documents."""
+        return shared_parsers(self.settings.parse_timeout_s, self.settings.parse_memory_bytes)
 
     @cached_property
     def primary(self) -> Features:
@@ -205,7 +287,12 @@ class Resources:
         """The search index."""
         from pipeline_assets.search.index import SearchIndex  # noqa: PLC0415 - FAISS
 
-        return SearchIndex(self.data / "search")
+        index = SearchIndex(self.data / "search")
+        if isinstance(self.tables.storage, S3Storage):
+            from pipeline_assets.search.follow import follow  # noqa: PLC0415 - likewise
+
+            follow(index, self.data / "search", self.tables.storage)
+        return index
 
     def close(self) -> None:
         """Close what was opened."""

@@ -8,12 +8,13 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -22,11 +23,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from pipeline_assets.adapters.addresses import parse_allow
+from pipeline_assets.adapters.addresses import canonical_host, parse_allow
+from pipeline_assets.adapters.feed_mapping import check_said, parse_pairs
 from pipeline_assets.adapters.notifier import parse_notifiers
+from pipeline_assets.adapters.s3_urls import S3Url
+from pipeline_assets.core.gcra import Rate
 from pipeline_assets.core.healing import OBJECTIVES, Priority
 from pipeline_assets.core.health import HEALTHY_PROBES
 from pipeline_assets.errors import SettingsError, without_secrets
+from pipeline_assets.logs import LogFormat
 from pipeline_assets.sample.drawing import SAMPLE_LABELS
 
 ENV_PREFIX = "PIPELINE_"
@@ -35,6 +40,8 @@ CommaList = Annotated[tuple[str, ...], NoDecode]
 StageAmounts = Annotated[Mapping[str, float], NoDecode]
 Objectives = Annotated[Mapping[Priority, timedelta], NoDecode]
 Shares = Annotated[Mapping[str, float], NoDecode]
+HostRates = Annotated[Mapping[str, float], NoDecode]
+FeedOrigins = Annotated[Mapping[str, str], NoDecode]
 
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 DURATION = re.compile(r"(\d{1,6})([smhd])")
@@ -47,14 +54,39 @@ class Settings(BaseSettings):
         env_prefix=ENV_PREFIX, toml_file="pipeline.toml", frozen=True, extra="forbid"
     )
 
-    data: Path = Field(Path("data"), description="the data root, a folder")
+    data: Annotated[Path | S3Url, NoDecode] = Field(
+        Path("data"), description="the data root: a folder, or s3://bucket/prefix"
+    )
     state_url: str = Field(
-        "", description="SQLAlchemy URL of the state database; empty: SQLite under the data root"
+        "",
+        validate_default=True,
+        description="SQLAlchemy URL of the state database; empty: SQLite under the data root",
+    )
+    cache_dir: Path = Field(
+        Path("~/.cache/pipeline-assets"),
+        description="with PIPELINE_DATA on s3://, the folder for what needs one on this machine: "
+        "the search index, locks, bytes on their way. All of it is made again where it is missing",
     )
     dagster_storage_url: str = Field(
         "", description="PostgreSQL URL of Dagster's storage; empty: SQLite under the data root"
     )
-    feed: str = Field("", description="the feed of items: a CSV, JSONL or Parquet file")
+    feed: str = Field(
+        "",
+        description="the feed of items: a CSV, JSONL or Parquet file, a folder of such, a glob, "
+        "s3://bucket/prefix or https://…",
+    )
+    feed_columns: FeedOrigins = Field(
+        {},
+        description="which of its columns are what: item_id=Handle,name=Title,kind='product',"
+        "document_url='https://shop.example/products/{Handle}',event_time=@modified",
+    )
+    feed_merge: bool = Field(
+        False, description="rows of one item right after one another are one, as of variants"
+    )
+    feed_refresh: timedelta = Field(
+        timedelta(minutes=10), description="how often a feed behind a URL is asked for: 10m, 1h"
+    )
+    feed_max_bytes: int = Field(10_000_000_000, ge=1, description="of a feed behind a URL")
     start: datetime = Field(
         datetime(2026, 1, 1, tzinfo=UTC), description="the first hour that has a partition (UTC)"
     )
@@ -71,6 +103,9 @@ class Settings(BaseSettings):
     fetch_allow: CommaList = Field(
         (), description="private hosts, host:port pairs or networks that may be fetched"
     )
+    fetch_s3: Annotated[tuple[S3Url, ...], NoDecode] = Field(
+        (), description="prefixes below which s3:// addresses of items may be read: s3://bucket/a/"
+    )
     engine: Literal["local"] = "local"
     workers: int | None = Field(
         None,
@@ -83,12 +118,59 @@ class Settings(BaseSettings):
         (), description="modules with a STAGE of one's own each, comma-separated"
     )
 
-    fetch_concurrency: int = Field(32, ge=1, le=1024)
-    fetch_timeout_s: float = Field(20.0, gt=0, le=3600, description="per resource, in all")
-    fetch_max_bytes: int = Field(50_000_000, ge=1, description="per resource")
+    fetch_concurrency: int = Field(
+        32, ge=1, le=1024, description="requests in flight, of all workers of a run together"
+    )
+    fetch_per_host: int = Field(8, ge=1, le=1024, description="of which go to one host at most")
+    fetch_rate: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="requests a second to one host, of all processes together; unset: no limit",
+    )
+    fetch_host_rate: HostRates = Field(
+        {}, description="for single hosts: shop.example=50,slow.example=0.5"
+    )
+    fetch_timeout_s: float = Field(
+        20.0,
+        gt=0,
+        le=3600,
+        description="per resource, redirects and all, from when its turn comes; a quarter of it "
+        "for connecting, half of it for a server that sends nothing",
+    )
+    fetch_max_bytes: int = Field(
+        50_000_000, ge=1, le=8_000_000_000, description="per resource, declared or decompressed"
+    )
+    fetch_contact: str = Field(
+        "",
+        pattern=r"^[!-'*-~]*$",
+        description="a URL or mail address for the User-Agent: who asks, and where to complain",
+    )
+    fetch_honour_opt_out: bool = Field(
+        True, description="X-Robots-Tag: noai or noimageai is forbidden, and its bytes not kept"
+    )
     max_pixels: int = Field(50_000_000, ge=1, description="per picture, before decoding")
+    parse_timeout_s: float = Field(
+        10.0, ge=1, le=3600, description="CPU time for parsing a document"
+    )
+    parse_memory_bytes: int = Field(
+        1_000_000_000, ge=300_000_000, description="of a process that parses documents"
+    )
     cache_max_bytes: int = Field(
         1_000_000_000, ge=0, description="of results kept by key, the oldest go first; 0: none"
+    )
+    keep_copies: timedelta = Field(
+        timedelta(days=30),
+        description="how long the last copy of a URL is kept that no row refers to: 30d, 12h",
+    )
+    keep_work: timedelta = Field(
+        timedelta(days=7),
+        description="how long finished micro-batches of an interrupted run wait for the next one",
+    )
+    keep_superseded: timedelta | None = Field(
+        None,
+        description="how long rows of an item are kept once a later hour has a newer one; as long "
+        "as the feed has them, a run of their hour makes them again; unset: for ever",
     )
     quality_threshold: float = Field(0.8, ge=0, le=1)
     daily_usd: float | None = Field(
@@ -124,6 +206,19 @@ class Settings(BaseSettings):
     )
     fresh_within: timedelta = Field(
         timedelta(hours=36), description="how old the newest hour may be: 36h, 2d"
+    )
+    log_format: LogFormat = Field(
+        LogFormat.TEXT, description="how the commands write their log: text, or json"
+    )
+    quality_limits: Shares = Field(
+        {},
+        description="what tables should reach, by asset: enriched_items.mean=0.9,"
+        "image_labels.ok=0.95,fetched.internal=0.01",
+    )
+    drift_reference: Path | None = Field(
+        None,
+        description="a Parquet file, or a folder of them, with columns of item_features, that each "
+        "hour is compared with, such as the model's training data; unset: the day before the hour",
     )
     drill_items: int = Field(
         100, ge=1, le=100_000, description="rows of each stage on which fallbacks are drilled"
@@ -173,13 +268,48 @@ class Settings(BaseSettings):
             raise ValueError(f"{error.value!r}: {error.allowed}") from None
         return value
 
+    @field_validator("fetch_s3", mode="before")
+    @classmethod
+    def _prefixes(cls, value: object) -> object:
+        if isinstance(value, str):
+            parts = (part.strip() for part in value.split(","))
+            return tuple(S3Url.parse(part) for part in parts if part)
+        return value
+
+    @field_validator("fetch_host_rate", mode="before")
+    @classmethod
+    def _host_rates(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = _pairs(value, "HOST=RATE", "a rate")
+        if isinstance(value, Mapping):
+            return {canonical_host(host): _rate(host, rate) for host, rate in value.items()}
+        return value
+
     @field_validator("notify")
     @classmethod
     def _notify(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         parse_notifiers(value)
         return value
 
-    @field_validator("fresh_within", mode="before")
+    @field_validator("feed_columns", mode="before")
+    @classmethod
+    def _feed_columns(cls, value: object) -> object:
+        return parse_pairs(value) if isinstance(value, str) else value
+
+    @field_validator("feed_columns")
+    @classmethod
+    def _origins(cls, value: Mapping[str, str]) -> Mapping[str, str]:
+        check_said(value)
+        return value
+
+    @field_validator(
+        "fresh_within",
+        "feed_refresh",
+        "keep_copies",
+        "keep_work",
+        "keep_superseded",
+        mode="before",
+    )
     @classmethod
     def _fresh_within(cls, value: object) -> object:
         return _duration(value) if isinstance(value, str) else value
@@ -191,31 +321,23 @@ class Settings(BaseSettings):
             raise ValueError("longer than 1h: an hour is that old when it has just closed")
         return value
 
-    @field_validator("stage_daily_usd", mode="before")
+    @field_validator("feed_refresh")
     @classmethod
-    def _stage_amounts(cls, value: object) -> object:
-        if isinstance(value, str):
-            value = _pairs(value, "STAGE=USD", "an amount")
-        if isinstance(value, Mapping):
-            return {stage: _amount(stage, usd) for stage, usd in value.items()}
+    def _not_all_the_time(cls, value: timedelta) -> timedelta:
+        if value < timedelta(seconds=10):
+            raise ValueError("10s or longer")
         return value
 
-    @field_validator("objectives", mode="before")
+    @field_validator(
+        "stage_daily_usd", "objectives", "drill_agreement", "quality_limits", mode="before"
+    )
     @classmethod
-    def _objectives(cls, value: object) -> object:
+    def _by_name(cls, value: object, info: ValidationInfo) -> object:
+        named = NAMED_VALUES[str(info.field_name)]
         if isinstance(value, str):
-            value = _pairs(value, "CLASS=TIME", "a time")
+            value = _pairs(value, named.shape, named.what)
         if isinstance(value, Mapping):
-            return {**OBJECTIVES, **dict(_objective(name, time) for name, time in value.items())}
-        return value
-
-    @field_validator("drill_agreement", mode="before")
-    @classmethod
-    def _shares(cls, value: object) -> object:
-        if isinstance(value, str):
-            value = _pairs(value, "STAGE.RUNG=SHARE", "a share")
-        if isinstance(value, Mapping):
-            return {rung: _share(rung, share) for rung, share in value.items()}
+            return {**named.unless_said, **{name: named.read(name, value[name]) for name in value}}
         return value
 
     @field_validator("start")
@@ -228,24 +350,41 @@ class Settings(BaseSettings):
 
     @field_validator("data", mode="before")
     @classmethod
-    def _local(cls, value: object) -> object:
+    def _where(cls, value: object) -> object:
         if value == "":
             raise ValueError("a folder; unset it for the default, data")
         if isinstance(value, str) and "://" in value:  # as a path it would be a folder named "s3:"
-            raise ValueError("a folder on this machine; other storage is not supported yet")
+            return S3Url.parse(value)
         return value
 
     @field_validator("data")
     @classmethod
-    def _folder(cls, value: Path) -> Path:
-        if value.exists() and not value.is_dir():
+    def _folder(cls, value: Path | S3Url) -> Path | S3Url:
+        if isinstance(value, Path) and value.exists() and not value.is_dir():
             raise ValueError("it is a file; it must be a folder")
         return value
+
+    @field_validator("state_url")
+    @classmethod
+    def _shared_state(cls, value: str, given: ValidationInfo) -> str:
+        if not value and isinstance(given.data.get("data"), S3Url):
+            raise ValueError(
+                "a SQLAlchemy URL: with PIPELINE_DATA on s3:// the state database has no folder, "
+                "and is shared by all hosts; postgresql+psycopg2://user:password@host/database"
+            )
+        return value
+
+    @property
+    def folder(self) -> Path:
+        """The data root's folder, or the one that a bucket's prefix has on this machine."""
+        if isinstance(self.data, Path):
+            return self.data
+        return self.cache_dir.expanduser() / self.data.bucket / self.data.key
 
     @property
     def database_url(self) -> str:
         """The SQLAlchemy URL of the state database."""
-        return self.state_url or f"sqlite:///{(self.data / 'state.db').absolute()}"
+        return self.state_url or f"sqlite:///{(self.folder / 'state.db').absolute()}"
 
 
 def _pairs(text: str, shape: str, what: str) -> dict[str, str]:
@@ -268,14 +407,14 @@ def _duration(text: str) -> timedelta:
     return timedelta(**{UNITS[found[2]]: int(found[1])})
 
 
-def _objective(name: object, time: object) -> tuple[Priority, timedelta]:
+def _objective(name: object, time: object) -> timedelta:
     if name not in tuple(Priority):
         raise ValueError(f"{name}: one of {', '.join(Priority)}")
     if not isinstance(time, timedelta):
         time = _duration(str(time))
     if time <= timedelta(0):
         raise ValueError(f"{name}={time}: longer than 0 s")
-    return Priority(str(name)), time
+    return time
 
 
 def _share(rung: object, share: object) -> float:
@@ -288,6 +427,13 @@ def _share(rung: object, share: object) -> float:
     return found
 
 
+def _rate(host: object, rate: object) -> float:
+    try:
+        return Rate(float(str(rate))).per_s
+    except ValueError:
+        raise ValueError(f"{host}={rate}: requests a second, more than 0") from None
+
+
 def _amount(stage: object, usd: object) -> float:
     try:
         amount = float(str(usd))
@@ -296,6 +442,24 @@ def _amount(stage: object, usd: object) -> float:
     if not 0 <= amount < math.inf:
         raise ValueError(f"{stage}={usd}: an amount of 0 USD or more")
     return amount
+
+
+@dataclass(frozen=True, slots=True)
+class NamedValues:
+    """A setting of NAME=VALUE pairs: its shape, what a value is, and how one is read."""
+
+    shape: str
+    what: str
+    read: Callable[[object, object], object]
+    unless_said: Mapping[Priority, timedelta] = field(default_factory=dict)
+
+
+NAMED_VALUES = {
+    "stage_daily_usd": NamedValues("STAGE=USD", "an amount", _amount),
+    "objectives": NamedValues("CLASS=TIME", "a time", _objective, OBJECTIVES),
+    "drill_agreement": NamedValues("STAGE.RUNG=SHARE", "a share", _share),
+    "quality_limits": NamedValues("ASSET.LIMIT=SHARE", "a share", _share),
+}
 
 
 def unknown_variables() -> list[str]:

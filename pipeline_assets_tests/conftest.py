@@ -33,6 +33,7 @@ from pipeline_assets_tests.postgres import (  # noqa: F401 - fixtures
     own_postgres,
     postgres,
 )
+from pipeline_assets_tests.s3 import s3, storage  # noqa: F401 - fixtures
 
 HOUR_START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 HOUR = hour_name(HOUR_START)
@@ -85,13 +86,13 @@ class FickleShop(Shop):
 
 
 def open_resources(
-    data: Path, clock: Clock, shop: Shop | None = None, **settings: Any
+    folder: Path, clock: Clock, shop: Shop | None = None, **settings: Any
 ) -> Resources:
-    """Resources over `data`: real adapters, and a clock that stands still."""
+    """Resources over a folder: real adapters, and a clock that stands still."""
     chosen: dict[str, Any] = {
-        "data": data,
+        "data": folder,
         "state_url": "",
-        "feed": str(data / "feed.csv"),
+        "feed": str(folder / "feed.csv"),
         "accelerator": "cpu",
         "workers": 0,  # fakes and clocks do not reach other processes
         "start": HOUR_START - timedelta(days=1),

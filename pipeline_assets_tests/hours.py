@@ -15,6 +15,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from pipeline_assets.adapters.storage import Storage, storage_at
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.checks.freshness import KEY as FRESHNESS
 from pipeline_assets.cli import main
@@ -134,15 +135,15 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     return f"{error.message} {error.cause.message if error.cause else ''}"
 
 
-def rows(data: Path, asset: str, hour: str = HOUR) -> dict[str, Row]:
+def rows(data: Path | Storage, asset: str, hour: str = HOUR) -> dict[str, Row]:
     """The rows of a table by item; those of a resource by item/role."""
-    found = Tables(data / "tables").read(asset, hour).to_pylist()
+    found = table(data, asset, hour)
     return {"/".join(filter(None, (row["item_id"], row.get("role")))): row for row in found}
 
 
-def table(data: Path, asset: str, hour: str = HOUR) -> list[Row]:
+def table(data: Path | Storage, asset: str, hour: str = HOUR) -> list[Row]:
     """The rows of any table, in its order."""
-    return Tables(data / "tables").read(asset, hour).to_pylist()
+    return Tables(storage_at(data).below("tables")).read(asset, hour).to_pylist()
 
 
 def asset(name: str) -> dg.AssetSelection:

@@ -370,6 +370,71 @@ def test_search_finds_an_item_without_picture_by_its_name(data: Path) -> None:
     assert "no item matches" in command("search", "?!", "--mode", "keyword").out
 
 
+def test_search_explains_itself(data: Path) -> None:
+    """What each list gave, for people; for machines it is always there."""
+    assert data.exists()
+    told = command("search", "teapot", "--mode", "keyword", "--explain").out
+    assert "name: rank 1, match 1.000, 100% of the best, weighed 1 by quality" in told
+    (hit, *_others) = parsed("search", "teapot", "--mode", "keyword")
+    assert hit["gains"]["keyword"]["rank"] == hit["ranks"]["keyword"]
+    assert {factor["stage"] for factor in hit["factors"]} >= {"embeddings", "image_labels"}
+
+
+def test_search_takes_filters_and_other_items(data: Path) -> None:
+    """By kind, hour, quality and the status of a stage."""
+    assert data.exists()
+    words = ("search", "teapot", "--mode", "keyword")
+    assert parsed(*words, "--status", "image_labels=not-applicable", "--min-quality", "0.9")
+    assert parsed(*words, "--status", "image_labels=failed", "--kind", "product") == []
+    assert parsed(*words, "--from", NEXT_HOUR) == []
+    assert parsed(*words, "--to", HOUR, "--label", "no such label") == []
+    found = parsed("search", "--like", NAME_ONLY)
+    assert NAME_ONLY not in {hit["item_id"] for hit in found}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["search"], "give one of"),
+        (["search", "teapot", "--like", "x"], "give one of"),
+        (["search", "teapot", "--status", "image_labels"], "pending, failed"),
+        (["search", "teapot", "--status", "image_labels=lost"], "pending, failed"),
+        (["search", "--like", "no-such-item"], "no current item 'no-such-item'"),
+    ],
+)
+def test_a_search_that_is_not_clear_says_what_is_missing(
+    data: Path, arguments: list[str], said: str
+) -> None:
+    """Instead of guessing."""
+    assert data.exists()
+    finished = command(*arguments)
+    assert finished.code != 0
+    assert said in " ".join(finished.err.replace("│", " ").split())
+
+
+def test_queries_of_a_file_are_answered_together(data: Path, tmp_path: Path) -> None:
+    """As JSON, so that a public collection can be scored."""
+    assert data.exists()
+    path = tmp_path / "queries.jsonl"
+    path.write_text('{"_id": "q1", "text": "teapot"}')
+    (answer,) = parsed("search", "--queries", str(path), "--mode", "keyword", "--top", "1")
+    assert (answer["query_id"], answer["hits"][0]["item_id"]) == ("q1", NAME_ONLY)
+    assert "q1" in command("search", "--queries", str(path), "--mode", "keyword").out
+
+
+def test_the_index_is_shown_and_made_anew(data: Path) -> None:
+    """With its recall, from the tables alone."""
+    assert data.exists()
+    before = parsed("index", "show")
+    assert (before["hours_missing"], before["vector_indexes"][0]["recall"]) == ([], 1.0)
+    assert parsed("index", "rebuild")["items"] == before["items"]
+    after = parsed("index", "show")
+    assert (after["items"], after["hours"]) == (before["items"], before["hours"])
+    assert all(one["dead"] == 0 for one in after["vector_indexes"])
+    said = f"{after['items']} current items of {after['hours']} hours"
+    assert said in command("index", "show").out
+
+
 def test_dead_letters_and_retry_queue_are_listed_up_to_a_limit(data: Path) -> None:
     """Each with the whole reason."""
     assert data.exists()
@@ -604,7 +669,8 @@ def test_every_command_explains_itself() -> None:
         assert result.exit_code == 0
         assert "Usage:" in result.output
 
-    for command_path in ("demo", "doctor", "run", "plan", "quality", "show", "search"):
+    commands = ("demo", "doctor", "run", "plan", "quality", "show", "search", "forget", "retention")
+    for command_path in commands:
         explain(command_path)
     for group, names in {
         "dead-letters": ("list", "requeue", "discard"),

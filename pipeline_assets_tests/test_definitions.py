@@ -12,6 +12,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from pipeline_assets.assets.retention import RETENTION
 from pipeline_assets.automation.health import ACCELERATOR
 from pipeline_assets.definitions import defs
 from pipeline_assets.derived import ENRICHED
@@ -30,9 +31,10 @@ GROUPS = {
     "enrichment": {"extracted_text", "image_labels", "embeddings"},
     "store": {"enriched_items"},
     "search": {"search_index"},
-    "platform": {"accelerator"},
+    "platform": {"accelerator", "retention"},
     "monitoring": {
         *("quality_summary", "retry_queue", "dead_letters", "drift", "reliability"),
+        *("item_features", "hour_statistics"),
         *("recovery", "fallback_drill"),
     },
 }
@@ -48,8 +50,10 @@ DEPENDENCIES = {
     "quality_summary": {"enriched_items"},
     "retry_queue": {"enriched_items"},
     "dead_letters": {"enriched_items"},
-    "drift": {"enriched_items"},
-    "reliability": {"enriched_items"},
+    "item_features": {"enriched_items"},
+    "hour_statistics": {"enriched_items", "item_features"},
+    "drift": {"item_features"},
+    "reliability": {"enriched_items", "recovery", "search_index"},
     "recovery": {"enriched_items"},
 }
 """The arrows of the picture that a table must have; some read further tables too."""
@@ -122,8 +126,8 @@ def test_each_bad_setting_is_named_with_its_value(
 
 
 def test_the_assets_are_those_of_the_picture() -> None:
-    """And one for the feed rows that are in no hour, the drills, and the device, only observed."""
-    assert set(SPECS) == {*DEPENDENCIES, REJECTS, FALLBACK_DRILL, ACCELERATOR}
+    """And one for rows in no hour, the drills, what is let go, and the device, only observed."""
+    assert set(SPECS) == {*DEPENDENCIES, REJECTS, FALLBACK_DRILL, RETENTION, ACCELERATOR}
 
 
 @pytest.mark.parametrize("name", DEPENDENCIES)
@@ -172,13 +176,14 @@ def test_every_asset_has_group_owner_kinds_and_description() -> None:
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_a_stage_table_shows_the_columns_of_its_schema(name: str) -> None:
-    """Names, types and nullability, in the order of the file."""
+    """Names, types and nullability, in the order of the file, and what each holds."""
     shown = SPECS[name].metadata["dagster/column_schema"]
     assert isinstance(shown, dg.TableSchema | dg.TableSchemaMetadataValue)
     columns = (shown if isinstance(shown, dg.TableSchema) else shown.value).columns
     assert [(each.name, each.type, each.constraints.nullable) for each in columns] == [
         (field.name, str(field.type), field.nullable) for field in SCHEMAS[name]
     ]
+    assert all(each.description for each in columns)
 
 
 def test_no_column_of_any_schema_is_null_typed() -> None:
@@ -213,7 +218,9 @@ def test_every_stage_table_has_a_structure_check_and_the_items_a_quality_check()
     assert blocking == {
         **{(name, "structure"): True for name in structured},
         **{(stage.name, "no_bugs"): False for stage in STAGES},
-        (ENRICHED, "quality"): False,
+        **{(stage.name, "quality"): False for stage in STAGES},
+        (ITEMS, "volume"): False,
+        ("drift", "no_drift"): False,
         (ENRICHED, "latest_hour_is_there"): False,
         (FALLBACK_DRILL, "fallbacks_work"): False,
     }
@@ -233,5 +240,11 @@ def test_each_job_has_a_schedule() -> None:
         "hourly_rejects": "rejects",
         "hourly_freshness": "freshness",
         "weekly_drill": "drill",
+        "daily_retention": "clean_up",
     }
     assert {each.default_status for each in schedules} == {dg.DefaultScheduleStatus.STOPPED}
+
+
+def test_everything_loads_as_the_code_server_loads_it() -> None:
+    """A job and an asset of one name are two definitions of an op, which shows only there."""
+    defs.get_repository_def().load_all_definitions()

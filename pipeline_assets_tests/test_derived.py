@@ -15,13 +15,14 @@ from pipeline_assets.derived import (
     DEAD_LETTERS,
     DERIVED,
     QUALITY_SUMMARY,
-    RELIABILITY,
     RETRY_QUEUE,
     STAGE_TABLES,
     Derived,
     derive,
 )
-from pipeline_assets.stages import within_reach
+from pipeline_assets.findable import Findable
+from pipeline_assets.reliability import USABLE, reliability
+from pipeline_assets.stages import stage_tables, within_reach
 from pipeline_assets_tests.conftest import HOUR, ITEMS, NEXT_HOUR, Goods, Platform
 
 THRESHOLD = 0.8
@@ -176,29 +177,18 @@ def test_a_slice_of_an_older_program_does_not_say_when(platform: Platform, goods
     assert letter["first_seen"] == letter["last_seen"]
 
 
-def test_reliability_has_three_levels(finished: Platform) -> None:
-    """Calls, workflow and outcome tell different stories."""
-    rows = {(row["level"], row["name"]): row for row in derived(finished, RELIABILITY)}
-    http = rows["task", "fetched.http"]
-    assert 0 < http["succeeded"] < http["attempted"]
-    assert http["rate"] == pytest.approx(http["succeeded"] / http["attempted"])
-    assert rows["workflow", "through all stages"]["rate"] == 1.0
-    outcome = rows["outcome", "usable: quality at the threshold"]
-    assert 0 < outcome["rate"] < 1
-
-
 @pytest.mark.parametrize("table", DERIVED, ids=lambda table: table.name)
 def test_an_hour_without_items_has_every_table_with_its_types(
     platform: Platform, goods: Goods, table: Derived
 ) -> None:
-    """No rows but the totals, and no null-typed column."""
+    """No rows, and no null-typed column."""
     platform.feed([goods.product("a")])
     platform.items(NEXT_HOUR)
     platform.run(hour=NEXT_HOUR)
     made = derive(platform.resources.tables, table, NEXT_HOUR, THRESHOLD)
     assert "null" not in {str(field.type) for field in made.schema}
     assert made.schema.metadata[SCHEMA_VERSION_KEY] == b"1"
-    assert {row.get("attempted", 0) for row in made.to_pylist()} <= {0}
+    assert made.num_rows == 0
 
 
 @pytest.mark.parametrize("threshold", [0.9, 0.7, 0.95])
@@ -224,8 +214,9 @@ def test_a_quality_in_float32_reaches_the_threshold_of_its_name(
     assert derive(tables, RETRY_QUEUE, HOUR, threshold).num_rows == 0
     summary = derive(tables, QUALITY_SUMMARY, HOUR, threshold).to_pylist()
     assert all(row["at_threshold"] == row["rows"] for row in summary)
-    reliability = derive(tables, RELIABILITY, HOUR, threshold).to_pylist()
-    assert [row["rate"] for row in reliability if row["level"] == "outcome"] == [1]
+    stages = stage_tables(platform.resources.settings)
+    figures = reliability(tables, HOUR, stages, threshold, {}, Findable(0, 0, "")).to_pylist()
+    assert [row["rate"] for row in figures if row["name"] == USABLE] == [1]
 
 
 def test_every_table_opens_with_plain_pandas_over_its_hours(

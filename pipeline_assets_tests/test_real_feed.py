@@ -11,6 +11,8 @@ from typing import Literal
 
 import pytest
 
+from pipeline_assets.adapters.s3_storage import S3Storage
+from pipeline_assets.adapters.storage import LocalStorage, Storage
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import DataError
@@ -30,9 +32,10 @@ pytestmark = pytest.mark.skipif(not REAL.is_dir(), reason=f"there is no {REAL}")
 
 @dataclass(frozen=True)
 class Ran:
-    """The data root after the run, and how the run ended."""
+    """The data root after the run, and how the run ended; `folder` is where it was run."""
 
-    data: Path
+    data: Storage
+    folder: Path
     environment: dict[str, str]
     finished: Finished
 
@@ -60,22 +63,33 @@ def files() -> Iterator[str]:
         thread.join()
 
 
-@pytest.fixture(scope="module")
-def ran(files: str, tmp_path_factory: pytest.TempPathFactory) -> Ran:
-    """All hours of the feed, by the command line."""
+@pytest.fixture(scope="module", params=["local", "s3"])
+def ran(
+    request: pytest.FixtureRequest, files: str, tmp_path_factory: pytest.TempPathFactory
+) -> Ran:
+    """All hours of the feed, by the command line, with the data on a disk and in a bucket."""
     folder = tmp_path_factory.mktemp("real")
     feed = folder / "items.csv"
     feed.write_text((REAL / "items.csv").read_text("utf-8").replace(WRITTEN_FOR, files), "utf-8")
     values = hours.environment_of(folder / "data", files, feed)
+    data: Storage = LocalStorage(folder / "data")
+    if request.param == "s3":
+        root = request.getfixturevalue("s3").root()
+        data = S3Storage(root, folder / "scratch")
+        values |= {
+            "PIPELINE_DATA": str(root),
+            "PIPELINE_STATE_URL": f"sqlite:///{folder / 'state.db'}",
+            "PIPELINE_CACHE_DIR": str(folder / "cache"),
+        }
     with hours.environment(values, folder):
         finished = command("run", "--from", HOURS[0], "--to", HOURS[-1])
-    return Ran(folder / "data", values, finished)
+    return Ran(data, folder, values, finished)
 
 
 def test_the_feed_runs(ran: Ran) -> None:
     """To its end, with 0, and every row of it is an item of its hour."""
     assert ran.finished.code == 0, ran.finished.err
-    with hours.environment(ran.environment, ran.data.parent):
+    with hours.environment(ran.environment, ran.folder):
         assert len(hours.table(ran.data, "feed_rejects", "all")) == 0
     lines = (REAL / "items.csv").read_text("utf-8").splitlines()
     items = [item for hour in HOURS for item in hours.rows(ran.data, "enriched_items", hour)]
@@ -137,7 +151,7 @@ def test_a_grocery_is_found_by_its_name(ran: Ran, mode: Literal["keyword", "hybr
         if "/grocer" in (row["image_url"] or "")
     }
     assert len(groceries) == 40
-    with hours.environment(ran.environment, ran.data.parent), opened() as resources:
+    with hours.environment(ran.environment, ran.folder), opened() as resources:
         found = {
             item: [hit["name"] for hit in search(resources, name, mode=mode, top=5)]
             for item, name in groceries.items()
@@ -149,7 +163,7 @@ def test_a_grocery_is_found_by_its_name(ran: Ran, mode: Literal["keyword", "hybr
 
 def test_the_command_finds_a_grocery_first(ran: Ran) -> None:
     """By the name that it has in the shop."""
-    with hours.environment(ran.environment, ran.data.parent):
+    with hours.environment(ran.environment, ran.folder):
         finished = command("search", "Golden Delicious", "--format", "json")
     assert finished.code == 0, finished.err
     assert json.loads(finished.out)[0]["name"] == "Golden Delicious"

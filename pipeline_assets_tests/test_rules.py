@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipeline_assets.adapters import documents
+from pipeline_assets.adapters.parsers import Parsers
 from pipeline_assets.commands.search import search
 from pipeline_assets.sample.catalogue import catalogue
 from pipeline_assets.sample.drawing import Subject
@@ -70,10 +70,10 @@ def test_a_bug_is_loud_and_the_run_still_ends(
     data = tmp_path / "data"
     hours.write_goods(data, list(catalogue(3, hours.SEED, HOUR_START, base_url=shop.url)))
 
-    def with_a_bug(_body: bytes) -> Any:
+    def with_a_bug(_parsers: Parsers, _body: bytes) -> Any:
         return dict[str, str]()["title"]
 
-    monkeypatch.setattr(documents, "structured", with_a_bug)
+    monkeypatch.setattr(Parsers, "structured", with_a_bug)
     values = {**hours.environment_of(data, shop.url), "PIPELINE_WORKERS": "0"}
     with hours.environment(values, tmp_path):
         result = hours.materialized(*UP_TO_TEXT)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from pipeline_assets.adapters.s3_urls import S3Url
 from pipeline_assets.core.healing import OBJECTIVES, Priority
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.sample.drawing import SAMPLE_LABELS
@@ -43,6 +44,10 @@ def test_nothing_has_to_be_set() -> None:
         ("data", "elsewhere", Path("elsewhere")),
         ("state_url", "postgresql+psycopg2://db/x", "postgresql+psycopg2://db/x"),
         ("feed", "https://shop/feed.csv", "https://shop/feed.csv"),
+        ("feed_columns", "", {}),
+        ("feed_columns", "name=Body (HTML),kind='a,b'", {"name": "Body (HTML)", "kind": "'a,b'"}),
+        ("feed_merge", "true", True),
+        ("feed_refresh", "1h", timedelta(hours=1)),
         ("start", "2026-03-02T06:00:00Z", datetime(2026, 3, 2, 6, tzinfo=UTC)),
         ("start", "2026-03-02T06:00:00", datetime(2026, 3, 2, 6, tzinfo=UTC)),  # UTC, always
         ("start", "2026-03-02T06:00:00+02:00", datetime(2026, 3, 2, 4, tzinfo=UTC)),
@@ -56,6 +61,10 @@ def test_nothing_has_to_be_set() -> None:
         ("fetch_concurrency", "1", 1),
         ("fetch_concurrency", "1024", 1024),
         ("fetch_timeout_s", "0.5", 0.5),
+        ("fetch_rate", "0.5", 0.5),
+        ("fetch_host_rate", "Shop.example.=50, 0x7f.1=2", {"shop.example": 50.0, "127.0.0.1": 2.0}),
+        ("fetch_contact", "mailto:bot@example.org", "mailto:bot@example.org"),
+        ("fetch_honour_opt_out", "false", False),
         ("quality_threshold", "0", 0.0),
         ("quality_threshold", "1", 1.0),
         ("daily_usd", "12.5", 12.5),
@@ -78,6 +87,7 @@ def test_nothing_has_to_be_set() -> None:
         ("drill_errors", "0", 0.0),
         ("drill_agreement", "", {}),
         ("drill_agreement", " a.b = 0.7 ,c.d=1", {"a.b": 0.7, "c.d": 1.0}),
+        ("quality_limits", "enriched_items.mean=0.9", {"enriched_items.mean": 0.9}),
     ],
 )
 def test_every_field_is_read_from_the_environment(
@@ -116,6 +126,11 @@ def test_a_time_with_an_offset_is_kept_in_utc() -> None:
         ("fetch_concurrency", "many", "integer"),
         ("fetch_concurrency", "1.5", "integer"),
         ("fetch_timeout_s", "0", "greater than 0"),
+        ("fetch_rate", "0", "greater than 0"),
+        ("fetch_host_rate", "h=0", "h=0: requests a second, more than 0"),
+        ("fetch_host_rate", "h=many", "h=many: requests a second, more than 0"),
+        ("fetch_host_rate", "h", "HOST=RATE pairs"),
+        ("fetch_contact", "me\r\nX-Evil: 1", "pattern"),
         ("fetch_timeout_s", "3601", "less than or equal to 3600"),
         ("fetch_timeout_s", "nan", "less than or equal to 3600"),
         ("fetch_max_bytes", "0", "greater than or equal to 1"),
@@ -140,6 +155,7 @@ def test_a_time_with_an_offset_is_kept_in_utc() -> None:
         ("drill_items", "0", "greater than or equal to 1"),
         ("drill_errors", "1.1", "less than or equal to 1"),
         ("drill_agreement", "a.b", "'a.b': STAGE.RUNG=SHARE pairs"),
+        ("quality_limits", "a.b", "'a.b': ASSET.LIMIT=SHARE pairs"),
         ("drill_agreement", "a.b=1,a.b=0", "'a.b=0': a.b has a share already"),
         ("drill_agreement", "a.b=1.1", "a.b=1.1: a share from 0 to 1"),
         ("drill_agreement", "a.b=nan", "a.b=nan: a share from 0 to 1"),
@@ -154,7 +170,14 @@ def test_a_time_with_an_offset_is_kept_in_utc() -> None:
         ("heal_per_tick", "0", "greater than or equal to 1"),
         ("heal_in_flight", "0", "greater than or equal to 1"),
         ("heal_tries", "0", "greater than or equal to 1"),
-        ("data", "s3://bucket/data", "a folder"),
+        ("feed_columns", "titel=Title", "titel=Title: no field; one of item_id, name"),
+        ("feed_columns", "name", "'name': FIELD=Column"),
+        ("feed_columns", "name=@now", "only event_time=@modified"),
+        ("feed_refresh", "9s", "10s or longer"),
+        ("feed_max_bytes", "0", "greater than or equal to 1"),
+        ("data", "gs://bucket/data", "s3://bucket/prefix"),
+        ("data", "s3://bucket/../data", "no part of the path empty, . or .."),
+        ("fetch_s3", "s3://bucket/a,https://x", "s3://bucket/prefix"),
     ],
 )
 def test_a_wrong_value_stops_the_start_and_names_the_field(
@@ -274,6 +297,31 @@ def test_settings_are_frozen(field: str) -> None:
     value: Any = getattr(settings, field)
     with pytest.raises(ValidationError, match="frozen"):
         setattr(settings, field, value)
+
+
+def test_a_data_root_in_a_bucket_needs_a_state_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no folder for one; what needs a folder has one on this machine."""
+    monkeypatch.setenv("PIPELINE_DATA", "s3://bucket/some/prefix/")
+    with pytest.raises(SettingsError, match="is shared by all hosts") as refused:
+        load_settings()
+    assert refused.value.field == "PIPELINE_STATE_URL"
+    settings = load_settings(state_url="sqlite:////x/y.db", cache_dir="/cache")
+    assert settings.data == S3Url("bucket", "some/prefix")
+    assert settings.folder == Path("/cache/bucket/some/prefix")
+    home = load_settings(state_url="sqlite:////x/y.db").folder
+    assert home == Path.home() / ".cache/pipeline-assets/bucket/some/prefix"
+
+
+def test_a_data_root_may_have_any_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that looks like a number, too."""
+    monkeypatch.setenv("PIPELINE_DATA", "2026")
+    assert load_settings().data == load_settings().folder == Path("2026")
+
+
+def test_prefixes_of_sources_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With commas, the last slash or not."""
+    monkeypatch.setenv("PIPELINE_FETCH_S3", "s3://a-bucket/x/, s3://b-bucket,")
+    assert load_settings().fetch_s3 == (S3Url("a-bucket", "x"), S3Url("b-bucket"))
 
 
 def test_a_database_of_its_own_is_used_as_it_is_given() -> None:

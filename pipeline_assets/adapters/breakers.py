@@ -1,6 +1,7 @@
 """Breakers in the state database: one for all runs and processes, on the database's clock."""
 
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -112,6 +113,16 @@ class BreakerStore:
                 )
                 for row in connection.execute(query)
             ]
+
+    def transitions(self, since: float, until: float) -> dict[str, int]:
+        """How many there were in a span of time, by stage and rung: those of its hosts together."""
+        query = sa.select(breaker_events.c.name, sa.func.count()).group_by(breaker_events.c.name)
+        query = query.where(breaker_events.c.at >= since, breaker_events.c.at < until)
+        counted: Counter[str] = Counter()
+        with self._state.reading() as connection:
+            for name, count in connection.execute(query):
+                counted[name.partition("@")[0]] += count
+        return dict(counted)
 
     def apply(self, name: str, step: Step[T]) -> T:
         """Apply `step` to a breaker and store the outcome, with an event for a transition."""

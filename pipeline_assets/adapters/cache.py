@@ -73,6 +73,13 @@ class ResultCache:
                 sa.update(facts).where(facts.c.name == KEPT_BYTES).values(value=total)
             )
 
+    def clear(self) -> int:
+        """Keep nothing; how many results there were."""
+        with self._state.transaction() as connection:
+            self._locked_total(connection)
+            connection.execute(sa.update(facts).where(facts.c.name == KEPT_BYTES).values(value=0))
+            return connection.execute(sa.delete(results)).rowcount
+
     def _locked_total(self, connection: sa.Connection) -> int:
         """The bytes that are kept. Another put waits until this one's transaction ends."""
         query = sa.select(facts.c.value).where(facts.c.name == KEPT_BYTES).with_for_update()

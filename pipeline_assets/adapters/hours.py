@@ -1,7 +1,7 @@
 """The index of the hours: a line for each in the state database, so that a tick reads no table.
 
-It follows from `quality_summary`: written when an hour of that is published, filled again from its
-slices when the database was lost.
+It follows from `quality_summary`: written when an hour of that is published, filled from its slices
+when the database was lost, or is older than the index.
 """
 
 from collections.abc import Iterable
@@ -58,19 +58,29 @@ class Hours:
         line = _line(hour, summary)
         statement = self._state.insert(hours)
         set_ = {name: statement.excluded[name] for name in (*line, "updated_at")}
-        with self._state.transaction() as connection:
-            connection.execute(
-                statement.on_conflict_do_update(index_elements=["hour"], set_=set_),
-                {**line, "updated_at": self._state.now(connection)},
-            )
+        self._insert(line, statement.on_conflict_do_update(index_elements=["hour"], set_=set_))
+
+    def keep_unknown(self, hour: str, summary: pa.Table) -> int:
+        """Note it, unless the hour has been published meanwhile; how many hours that is."""
+        statement = self._state.insert(hours).on_conflict_do_nothing(index_elements=["hour"])
+        return self._insert(_line(hour, summary), statement)
 
     def restore(self, hour: str) -> int:
-        """Note what the summary beside the other tables says; how many hours that is.
+        """Note what the summary beside the other tables says; how many unknown hours that is.
 
         Raises `ContractError` for one of an older program, which says too little.
         """
-        self.keep(hour, self._tables.read(SUMMARY, hour))
-        return 1
+        return self.keep_unknown(hour, self._tables.read(SUMMARY, hour))
+
+    def _insert(self, line: dict[str, Any], statement: sa.Insert) -> int:
+        with self._state.transaction() as connection:
+            values = {**line, "updated_at": self._state.now(connection)}
+            return connection.execute(statement, values).rowcount
+
+    def names(self) -> set[str]:
+        """The hours that the index has."""
+        with self._state.reading() as connection:
+            return set(connection.execute(sa.select(hours.c.hour)).scalars())
 
     def all(self) -> list[Hour]:
         """Every hour, oldest first."""

@@ -1,14 +1,15 @@
 """The state database: what several processes must agree on, on one clock.
 
 Breakers, leases, budgets and pauses, the accelerator's injected fault and health memory, results
-kept by key, where earlier copies of a URL lie, and which hours may be better, asked for or not.
-SQLite serves one host, PostgreSQL many. Everything but breaker memory, what today has cost and
-people's decisions can be lost without losing a row: the tables carry all that matters.
+kept by key, where earlier copies of a URL lie, from when on a host may be asked, and which hours
+may be better, asked for or not. SQLite serves one host, PostgreSQL many. Everything but breaker
+memory, what today has cost and people's decisions can be lost without losing a row: the tables
+carry all that matters.
 """
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,18 @@ copies = sa.Table(
     sa.Column("pack", sa.String, nullable=False),
     sa.Column("offset", sa.BigInteger, nullable=False),
     sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("sha256", sa.String, nullable=False),
+    sa.Column("sha256", sa.String, nullable=False, index=True),
     sa.Column("content_type", sa.String),
     sa.Column("fetched_at", sa.Double, nullable=False),
+    sa.Column("etag", sa.String),
+    sa.Column("last_modified", sa.String),
+)
+host_turns = sa.Table(
+    "host_turns",
+    metadata,
+    sa.Column("host", sa.String, primary_key=True),
+    sa.Column("due", sa.Double),  # the next request, where the host has a rate
+    sa.Column("not_before", sa.Double),  # what it asked for in Retry-After
 )
 decisions = sa.Table(
     "decisions",
@@ -142,6 +152,16 @@ feed_hours = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False),
     sa.Column("since", sa.Double, nullable=False),
 )
+feed_files = sa.Table(
+    "feed_files",
+    metadata,
+    sa.Column("path", sa.String, primary_key=True),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("contents", sa.LargeBinary, nullable=False),
+    sa.Column("problem", sa.String),  # null: it was read to its end
+    sa.Column("lost", sa.BigInteger, nullable=False),
+    sa.Column("looked_at", sa.Double, nullable=False),
+)
 alerts = sa.Table(
     "alerts",
     metadata,
@@ -197,6 +217,7 @@ class State:
             if self.engine.dialect.name == "postgresql":
                 # Two processes that create the same table at once collide in the catalogue.
                 connection.execute(sa.text("SELECT pg_advisory_xact_lock(720401)"))
+            _add_what_is_missing(connection)
             metadata.create_all(connection)
 
     @contextmanager
@@ -252,9 +273,63 @@ class State:
         with self.transaction() as connection:
             connection.execute(sa.delete(facts).where(facts.c.name == name))
 
+    def drop_items(self, items: Iterable[str]) -> int:
+        """Remove the rows about items from every table that has such; how many there were."""
+        with self.transaction() as connection:
+            return sum(
+                connection.execute(sa.delete(table).where(about)).rowcount
+                for table, about in _about(items)
+            )
+
+    def count_items(self, items: Iterable[str]) -> int:
+        """How many rows are about items."""
+        with self.reading() as connection:
+            return sum(
+                connection.execute(
+                    sa.select(sa.func.count()).select_from(table).where(about)
+                ).scalar_one()
+                for table, about in _about(items)
+            )
+
+    def scrub(self) -> bool:
+        """Leave nothing in the files of SQLite of what was deleted; a server sees to its own.
+
+        False where somebody read for so long that the log could not be emptied.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return True
+        with self.reading() as connection:
+            connection.exec_driver_sql("VACUUM")
+            busy, *_pages = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+            return not busy
+
     def close(self) -> None:
         """Close the pool."""
         self.engine.dispose()
+
+
+def _about(items: Iterable[str]) -> Iterator[tuple[sa.Table, sa.ColumnElement[bool]]]:
+    named = list(items)
+    for table in metadata.sorted_tables:
+        if "item_id" in table.c:
+            yield table, table.c.item_id.in_(named)
+
+
+def _add_what_is_missing(connection: sa.Connection) -> None:
+    """Give an older version's tables the columns and indexes that they do not have.
+
+    A new column is null in the old rows, and no older version of ours minds it.
+    """
+    present = sa.inspect(connection).get_multi_columns()
+    for (_schema, name), columns in present.items():
+        table = metadata.tables.get(name)
+        known = {column["name"] for column in columns}
+        missing = [] if table is None else [c for c in table.columns if c.name not in known]
+        for column in missing:
+            added = sa.schema.CreateColumn(column).compile(dialect=connection.dialect)
+            connection.exec_driver_sql(f"ALTER TABLE {name} ADD COLUMN {added}")
+        for index in table.indexes if table is not None else ():
+            index.create(connection, checkfirst=True)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """The assets that are derived from an hour's stage tables."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import pyarrow as pa
@@ -11,7 +12,7 @@ from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.shown import as_metadata, column_schema, table_metadata
 from pipeline_assets.assets.stages import OWNERS
 from pipeline_assets.derived import ENRICHED, QUALITY_SUMMARY, Derived, derive
-from pipeline_assets.drift import drift
+from pipeline_assets.healing_times import MEANINGS as RECOVERY_MEANINGS
 from pipeline_assets.healing_times import NAME as RECOVERY
 from pipeline_assets.healing_times import recovery
 from pipeline_assets.stages import stage_tables, within_reach
@@ -26,8 +27,25 @@ Published = Callable[["Resources", str, pa.Table], None]
 """(resources, hour, table) → what follows from its being published."""
 
 
+Shows = Callable[[pa.Table], Mapping[str, Any]]
+"""(table) → what its materialization shows of it."""
+
+
 def _nothing_else(_resources: "Resources", _hour: str, _table: pa.Table) -> None:
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A table that is made of others, whole, for each hour once those in `after` are there."""
+
+    name: str
+    description: str
+    meanings: Mapping[str, str]
+    make: Make
+    after: Sequence[str] = (ENRICHED,)
+    published: Published = _nothing_else
+    shows: Shows = table_metadata
 
 
 def _keep_in_index(resources: "Resources", hour: str, table: pa.Table) -> None:
@@ -44,7 +62,8 @@ def derived_asset(table: Derived, hours: dg.HourlyPartitionsDefinition) -> dg.As
         return derive(resources.tables, table, hour, settings.quality_threshold, stages, reach)
 
     published = _keep_in_index if table is QUALITY_SUMMARY else _nothing_else
-    return _asset(table.name, table.description, "monitoring", make, hours, published)
+    made = Made(table.name, table.description, table.meanings, make, published=published)
+    return made_asset(made, hours)
 
 
 def recovery_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
@@ -56,24 +75,13 @@ def recovery_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
         stages = stage_tables(settings)
         return recovery(resources.tables, hour, stages, healthy_at, settings.objectives)
 
-    return _asset(
+    made = Made(
         RECOVERY,
         "How soon degraded items healed, counted from a healthy accelerator, against objectives.",
-        "monitoring",
+        RECOVERY_MEANINGS,
         make,
-        hours,
     )
-
-
-def drift_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
-    """The asset of the drift table."""
-    return _asset(
-        "drift",
-        "How far an hour's items are from those of the day before it, by feature.",
-        "monitoring",
-        lambda resources, hour: drift(resources.tables, hour),
-        hours,
-    )
+    return made_asset(made, hours)
 
 
 def search_index_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
@@ -105,34 +113,29 @@ def search_index_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinit
     return asset
 
 
-def _asset(
-    name: str,
-    description: str,
-    group: str,
-    make: Make,
-    hours: dg.HourlyPartitionsDefinition,
-    published: Published = _nothing_else,
-) -> dg.AssetsDefinition:
+def made_asset(made: Made, hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset of a table that is made of others."""
+
     @dg.asset(
-        name=name,
-        description=description,
-        deps=[ENRICHED],
+        name=made.name,
+        description=made.description,
+        deps=list(made.after),
         partitions_def=hours,
-        group_name=group,
+        group_name="monitoring",
         owners=OWNERS,
         kinds={"parquet", "duckdb"},
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         hour = context.partition_key
         with opened() as resources:
-            table = make(resources, hour)
+            table = made.make(resources, hour)
             with (
-                resources.leases.acquire(f"{name}/{hour}") as lease,
+                resources.leases.acquire(f"{made.name}/{hour}") as lease,
                 lease.publishing(),
             ):
-                resources.tables.write(name, hour, table)
-                published(resources, hour, table)
-        shown = {**table_metadata(table), **column_schema(table.schema)}
+                resources.tables.write(made.name, hour, table)
+                made.published(resources, hour, table)
+        shown = {**made.shows(table), **column_schema(table.schema, made.meanings)}
         return dg.MaterializeResult(metadata=as_metadata(shown))
 
     return asset

@@ -13,6 +13,7 @@ from pipeline_assets.assets.stages import ACCELERATOR_POOL, OWNERS
 from pipeline_assets.core.drill import Drilled, advice, verdict
 from pipeline_assets.drill import (
     FALLBACK_DRILL,
+    MEANINGS,
     SCHEMA,
     Wanted,
     drill,
@@ -48,7 +49,7 @@ def fallback_drill_asset(settings: Settings) -> dg.AssetsDefinition:
         owners=OWNERS,
         kinds={"parquet"},
         pool=ACCELERATOR_POOL if accelerated else None,
-        metadata=column_schema(SCHEMA),
+        metadata=column_schema(SCHEMA, MEANINGS),
     )
     def asset(
         context: dg.AssetExecutionContext, config: DrillOptions

@@ -1,6 +1,7 @@
 """What a materialization shows: numbers that the UI plots, and a preview."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -17,13 +18,16 @@ PREVIEW_ROWS = 5
 PREVIEW_CHARS = 60
 
 
-def column_schema(schema: pa.Schema) -> dict[str, Any]:
-    """The columns of a table as definition metadata."""
+def column_schema(
+    schema: pa.Schema, meanings: Mapping[str, str] = MappingProxyType({})
+) -> dict[str, Any]:
+    """The columns of a table as metadata; `meanings` are those of its own columns."""
+    said = {**MEANINGS, **meanings}
     columns = [
         dg.TableColumn(
             field.name,
             str(field.type),
-            description=MEANINGS.get(field.name),
+            description=said.get(field.name),
             constraints=dg.TableColumnConstraints(nullable=field.nullable),
         )
         for field in schema
@@ -88,10 +92,15 @@ def report_metadata(report: Report) -> dict[str, Any]:
 def preview(table: pa.Table) -> str:
     """The first rows as a Markdown table, long values cut."""
     head = table.slice(0, PREVIEW_ROWS)
+    return markdown(head.column_names, [list(row.values()) for row in head.to_pylist()])
+
+
+def markdown(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table, long values cut."""
     lines = [
-        f"| {' | '.join(head.column_names)} |",
-        f"|{' --- |' * head.num_columns}",
-        *(f"| {' | '.join(_cell(value) for value in row.values())} |" for row in head.to_pylist()),
+        f"| {' | '.join(names)} |",
+        f"|{' --- |' * len(names)}",
+        *(f"| {' | '.join(_cell(value) for value in row)} |" for row in rows),
     ]
     return "\n".join(lines)
 

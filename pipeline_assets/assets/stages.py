@@ -38,7 +38,7 @@ def stage_asset(
         owners=OWNERS,
         kinds=set(stage.kinds),
         pool=ACCELERATOR_POOL if any(rung.accelerated for rung in stage.rungs) else None,
-        metadata=column_schema(stage.schema),
+        metadata=column_schema(stage.schema, stage.meanings),
     )
     def asset(context: dg.AssetExecutionContext, config: RunOptions) -> dg.MaterializeResult[None]:
         hour = context.partition_key

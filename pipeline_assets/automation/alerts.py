@@ -42,6 +42,7 @@ def _tick(
     from pipeline_assets import conditions  # noqa: PLC0415 - loads adapters
     from pipeline_assets.adapters.dagster_events import ended_since, running_since  # noqa: PLC0415
     from pipeline_assets.core import watch as rules  # noqa: PLC0415
+    from pipeline_assets.feed_silence import stale_feeds  # noqa: PLC0415
 
     book, notifiers = resources.alerts, resources.notifiers
     now = book.now()
@@ -55,6 +56,7 @@ def _tick(
         *conditions.open_breakers(resources),
         *conditions.missing_hours(resources, running_since(instance, SCHEDULE)),
         *conditions.missed_objectives(resources),
+        *stale_feeds(resources),
     ]
     resources.state.remember(WATCH, watch.stored())
     messages = book.look(standing, notifiers)

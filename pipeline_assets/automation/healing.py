@@ -10,6 +10,7 @@ import dagster as dg
 from pipeline_assets.adapters.history import read_calls
 from pipeline_assets.adapters.hours import Cause
 from pipeline_assets.adapters.recovery import BORN
+from pipeline_assets.assets.monitoring import WATCHED
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.checks.freshness import KEY as FRESHNESS
 from pipeline_assets.core.contract import hour_name
@@ -24,6 +25,7 @@ from pipeline_assets.core.healing import (
 )
 from pipeline_assets.derived import DERIVED
 from pipeline_assets.healing_times import NAME as RECOVERY
+from pipeline_assets.reliability import NAME as RELIABILITY
 from pipeline_assets.stages import all_stages
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ ASKERS = (HEAL, RETRY)
 def heal_job(settings: "Settings") -> "AssetJob":
     """An hour from `fetched` on; its feed is not read again."""
     stages = [stage.name for stage in all_stages(settings)]
-    after = [*(table.name for table in DERIVED), RECOVERY, "drift", "search_index"]
+    after = [*(table.name for table in DERIVED), RECOVERY, RELIABILITY, *WATCHED, "search_index"]
     return dg.define_asset_job(
         "heal",
         selection=dg.AssetSelection.assets(*stages, *after) - dg.AssetSelection.checks(FRESHNESS),
@@ -108,7 +110,10 @@ def heal_sensor(asker: Asker, job: "AssetJob") -> dg.SensorDefinition:
 
 
 def _tick(asker: Asker, resources: "Resources", instance: dg.DagsterInstance) -> dg.SensorResult:
+    from pipeline_assets.known_hours import learn_hours  # noqa: PLC0415 - loads adapters
+
     now = resources.heal_requests.now()
+    learn_hours(resources)
     _learn(asker, resources, instance, now)
     held_back = _held_back(asker, resources)
     if held_back is not None:

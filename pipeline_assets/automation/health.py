@@ -6,7 +6,7 @@ import dagster as dg
 
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.shown import as_metadata
-from pipeline_assets.assets.stages import OWNERS
+from pipeline_assets.assets.stages import ACCELERATOR_POOL, OWNERS
 
 if TYPE_CHECKING:
     from pipeline_assets.adapters.health import Probe
@@ -70,6 +70,7 @@ def accelerator_sensor() -> dg.SensorDefinition:
     def sensor(
         context: dg.SensorEvaluationContext, accelerator_health: AcceleratorHealth
     ) -> dg.SensorResult:
+        limit_pool(context.instance)
         probe = accelerator_health.probe()
         state = probe.after
         if context.cursor == state.name:
@@ -80,6 +81,18 @@ def accelerator_sensor() -> dg.SensorDefinition:
         return dg.SensorResult(skip_reason=_said(state), cursor=state.name, asset_events=[observed])
 
     return sensor
+
+
+def limit_pool(instance: dg.DagsterInstance) -> None:
+    """Have the queue know the pool's default limit before the first runs that need it.
+
+    Dagster's queue learns of a pool from those, and lets as many of them start as wait at the time.
+    """
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return
+    if ACCELERATOR_POOL not in storage.get_concurrency_keys():
+        storage.initialize_concurrency_limit_to_default(ACCELERATOR_POOL)
 
 
 def _said(state: "HealthState") -> str:

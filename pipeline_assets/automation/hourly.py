@@ -4,6 +4,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from pipeline_assets.assets.retention import RETENTION
+from pipeline_assets.automation.scheduled import Scheduled, When, scheduled
 from pipeline_assets.checks.freshness import KEY as FRESHNESS
 from pipeline_assets.drill import FALLBACK_DRILL
 from pipeline_assets.stages.items import REJECTS
@@ -31,20 +33,10 @@ def hour_job() -> "AssetJob":
     return dg.define_asset_job(
         "hour",
         selection=dg.AssetSelection.all()
-        - dg.AssetSelection.assets(REJECTS, FALLBACK_DRILL)
+        - dg.AssetSelection.assets(REJECTS, FALLBACK_DRILL, RETENTION)
         - dg.AssetSelection.checks(FRESHNESS),
         executor_def=dg.in_process_executor,
         description="One hour, from the feed to search.",
-    )
-
-
-def rejects_job() -> "AssetJob":
-    """The feed's rows that are in no hour."""
-    return dg.define_asset_job(
-        "rejects",
-        selection=dg.AssetSelection.assets(REJECTS),
-        executor_def=dg.in_process_executor,
-        description="Which rows of the feed are in no hour, and why.",
     )
 
 
@@ -58,12 +50,15 @@ def hourly_schedule(job: "AssetJob") -> "AssetSchedule":
     )
 
 
-def rejects_schedule(job: "AssetJob") -> dg.ScheduleDefinition:
-    """Record each hour which rows of the feed are in no hour."""
-    return dg.ScheduleDefinition(
-        name="hourly_rejects",
-        job=job,
-        cron_schedule=f"{REJECTS_MINUTE} * * * *",
-        execution_timezone="UTC",
-        description="Records which rows of the feed are in no hour.",
+def hourly_rejects() -> Scheduled:
+    """The feed's rows that are in no hour, each hour."""
+    return scheduled(
+        "rejects",
+        dg.AssetSelection.assets(REJECTS),
+        "Which rows of the feed are in no hour, and why.",
+        When(
+            "hourly_rejects",
+            f"{REJECTS_MINUTE} * * * *",
+            "Records which rows of the feed are in no hour.",
+        ),
     )

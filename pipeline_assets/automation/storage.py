@@ -32,7 +32,7 @@ FIRST_START_LOCK = 7_205_113_642  # a PostgreSQL advisory lock is known by its n
 
 def dagster_root(settings: Settings) -> Path:
     """The folder of everything that Dagster writes on this host."""
-    return (settings.data / "dagster").absolute()
+    return (settings.folder / "dagster").absolute()
 
 
 def storage_url(settings: Settings) -> str:

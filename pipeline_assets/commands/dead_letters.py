@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow.compute as pc
 
 from pipeline_assets.adapters.decisions import DeadRow
@@ -83,14 +82,13 @@ def dead_letters(
     if not hours:
         return []
     bound = {
-        "files": [str(tables.path(name, hour)) for hour in hours],
+        "files": [tables.url(name, hour) for hour in hours],
         "reason": wanted.reason,
         "stage": wanted.stage,
         "items": list(wanted.items),
         "limit": limit,
     }
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with tables.connect() as connection:
         connection.register("decided", resources.decisions.all(wanted.hour))
         found = connection.execute(QUERY, bound)
         columns = [column[0] for column in found.description]

@@ -3,15 +3,18 @@
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from uuid import uuid4
 
-from pipeline_assets.adapters.feed import feed_columns
 from pipeline_assets.adapters.files import write_durably
-from pipeline_assets.errors import without_secrets
+from pipeline_assets.adapters.s3_storage import S3Storage
+from pipeline_assets.adapters.storage import NOT_THERE
+from pipeline_assets.errors import Overtaken, without_secrets
 from pipeline_assets.resources import FALLBACK, PRIMARY, Resources, load_model
 from pipeline_assets.settings import unknown_variables
 
 LOW_DISK_BYTES = 2_000_000_000
 MAX_CLOCK_SKEW_S = 5.0
+PROBE = b"written by pipeline-assets doctor"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +62,54 @@ def _settings(_resources: Resources) -> str:
 
 def _storage(resources: Resources) -> str:
     probe = resources.data / "work" / "doctor"
-    write_durably(probe, b"written by pipeline-assets doctor")
+    write_durably(probe, PROBE)
     probe.unlink()
     free = shutil.disk_usage(resources.data).free
+    bucket = resources.storage if isinstance(resources.storage, S3Storage) else None
     if free < LOW_DISK_BYTES:
+        setting = "PIPELINE_DATA" if bucket is None else "PIPELINE_CACHE_DIR"
         raise NotWell(
             f"{resources.data} has {free / 1e9:.1f} GB left",
-            "free some space, or set PIPELINE_DATA to another disk",
+            f"free some space, or set {setting} to another disk",
         )
-    return f"{resources.data} is writable, {free / 1e9:.0f} GB free"
+    found = f"{resources.data} is writable, {free / 1e9:.0f} GB free"
+    return found if bucket is None else f"{_bucket(bucket)}; {found}"
+
+
+def _bucket(storage: S3Storage) -> str:
+    """Write, write on a condition that does not hold, read, list and delete."""
+    work, name = storage.below("work"), f"doctor-{uuid4().hex}"
+    work.put(name, PROBE)
+    try:
+        read, listed = work.part(name, 0, len(PROBE)), work.names("", name)
+        keeps_to_conditions = _refuses_a_second_writer(work, name)
+    finally:
+        work.remove([name])
+    if read != PROBE or listed != [name] or work.exists(name):
+        raise NotWell(
+            f"{work.url(name)} was written, and then read, listed or deleted otherwise",
+            "take a store that shows what was written at once, as S3 does",
+        )
+    if not keeps_to_conditions:
+        raise NotWell(
+            f"{storage.url('')} takes a PUT whose condition (If-None-Match) does not hold",
+            "take a store that knows conditional writes, as S3 does: with this one two hosts could "
+            "write over each other's tables",
+        )
+    return f"{storage.url('')} can be written, on conditions too, read, listed and deleted"
+
+
+def _refuses_a_second_writer(storage: S3Storage, name: str) -> bool:
+    other = storage.place(name)
+    other.parent.mkdir(parents=True, exist_ok=True)
+    other.write_bytes(b"of another writer")
+    try:
+        storage.replace(other, name, NOT_THERE)
+    except Overtaken:
+        return True
+    finally:
+        other.unlink(missing_ok=True)
+    return False
 
 
 def _state(resources: Resources) -> str:
@@ -89,10 +131,20 @@ def _clock(resources: Resources) -> str:
 
 def _feed(resources: Resources) -> str:
     if not resources.settings.feed:
-        raise NotWell("PIPELINE_FEED is not set", "set it to a CSV, JSONL or Parquet file")
-    columns = feed_columns(resources.settings.feed)
+        raise NotWell(
+            "PIPELINE_FEED is not set",
+            "set it to a CSV, JSONL or Parquet file, a folder of such, s3://… or https://…",
+        )
+    columns = resources.feed.columns()
     unused = f"; not used: {', '.join(columns.unknown)}" if columns.unknown else ""
-    return f"{resources.settings.feed} has {', '.join(columns.known)}{unused}"
+    lost, unread = resources.feed.lost()
+    rejected = (
+        f"; {lost} rows have no hour and {unread} files cannot be read: feed_rejects says why"
+        if lost or unread
+        else ""
+    )
+    source = without_secrets(resources.settings.feed)
+    return f"{source} has {', '.join(columns.known)}{unused}{rejected}"
 
 
 def _primary(resources: Resources) -> str:
@@ -135,14 +187,25 @@ def _dagster(resources: Resources) -> str:
 
 LOOKS: tuple[tuple[str, Look, str], ...] = (
     ("settings", _settings, "see the README's table of settings"),
-    ("storage", _storage, "set PIPELINE_DATA to a folder that this user may write to"),
+    (
+        "storage",
+        _storage,
+        (
+            "set PIPELINE_DATA to a folder that this user may write to, or to s3://bucket/prefix "
+            "with AWS_ variables for credentials that may read, write, list and delete there"
+        ),
+    ),
     (
         "state database",
         _state,
         "start the database server, free space on its disk, or set PIPELINE_STATE_URL",
     ),
     ("clock", _clock, "mend the state database first"),
-    ("feed", _feed, "set PIPELINE_FEED to a CSV, JSONL or Parquet file with the columns it names"),
+    (
+        "feed",
+        _feed,
+        "set PIPELINE_FEED to a feed with such columns, or PIPELINE_FEED_COLUMNS to its own",
+    ),
     ("primary model", _primary, "set PIPELINE_PRIMARY_MODEL"),
     ("fallback model", _fallback, "set PIPELINE_FALLBACK_MODEL"),
     ("accelerator", _accelerator, "set PIPELINE_ACCELERATOR"),

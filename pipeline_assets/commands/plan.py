@@ -32,6 +32,7 @@ def plan(resources: Resources, hour: str, *, items: frozenset[str], force: bool)
     return {
         "hour": hour,
         "feed_rows": _feed_rows(resources, hour),
+        "feed_lost": resources.feed.lost()[0],
         "items": resources.tables.rows(ITEMS, hour),
         "stages": stages,
         "cost_usd": sum(stage["cost_usd"] for stage in stages),

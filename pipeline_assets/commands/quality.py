@@ -3,8 +3,6 @@
 from enum import StrEnum
 from typing import Any
 
-import duckdb
-
 from pipeline_assets.core.quality import COMPARED_DIGITS
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.resources import Resources
@@ -50,9 +48,7 @@ def quality(resources: Resources, by: By) -> list[dict[str, Any]]:
     stages = stage_tables(resources.settings)[1:-1]
     names = (ENRICHED,) if by in (By.HOUR, By.LABEL) else stages
     files = [
-        str(resources.tables.path(name, hour))
-        for name in names
-        for hour in resources.tables.hours(name)
+        resources.tables.url(name, hour) for name in names for hour in resources.tables.hours(name)
     ]
     if not files:
         return []
@@ -61,7 +57,7 @@ def quality(resources: Resources, by: By) -> list[dict[str, Any]]:
         "digits": COMPARED_DIGITS,
         "threshold": round(resources.settings.quality_threshold, COMPARED_DIGITS),
     }
-    with duckdb.connect() as connection:
+    with resources.tables.connect() as connection:
         found = connection.execute(_QUERIES[by], bound)
         columns = [column[0] for column in found.description]
         return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]

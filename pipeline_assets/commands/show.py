@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.resources import Resources
@@ -36,8 +34,7 @@ def show(resources: Resources, item: str) -> dict[str, Any] | None:
 
 
 def _has(tables: Tables, hour: str, item: str) -> bool:
-    path = tables.path("items", hour)
-    return pq.read_table(path, columns=["item_id"], filters=[("item_id", "=", item)]).num_rows > 0
+    return tables.read("items", hour, ["item_id"], (item, item)).num_rows > 0
 
 
 def _rows(tables: Tables, name: str, hour: str, item: str) -> list[dict[str, Any]]:

@@ -34,13 +34,6 @@ def lowest(factors: Iterable[float | None]) -> float | None:
     return None if None in known else min((f for f in known if f is not None), default=1.0)
 
 
-def reaches(quality: float | None, threshold: float) -> bool:
-    """Whether a score is at or over a threshold; a score that is not known yet is not."""
-    return quality is not None and round(quality, COMPARED_DIGITS) >= round(
-        threshold, COMPARED_DIGITS
-    )
-
-
 def row_factor(
     status: Status, rung_factor: float | None, skip_factor: float, *, upstream_only: bool
 ) -> float | None:

@@ -13,6 +13,7 @@ from pipeline_assets.core.rows import Made, Row
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import (
+    MAX_ERROR_CHARS,
     DataError,
     ErrorKind,
     Internal,
@@ -118,7 +119,7 @@ def _row(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
         confidence=made.confidence,
         quality=_quality(stage, made, at, errors),
         error_kind=error.kind if error else None,
-        error=error.message if error else None,
+        error=_said(error, made) if error else None,
         retryable=retryable,
         retry_at=retry_at,
         attempts=attempts,
@@ -129,6 +130,13 @@ def _row(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
         run_id=stamp.run_id,
         updated_at=stamp.now,
     )
+
+
+def _said(error: RowError, made: Made) -> str:
+    """Why no better rung made the value, and what the one that did has to say about it."""
+    if made.remark is None:
+        return error.message
+    return f"{error.message[: MAX_ERROR_CHARS - len(made.remark) - 2]}; {made.remark}"
 
 
 def _upstream_only(errors: Sequence[RowError]) -> bool:

@@ -40,12 +40,14 @@ class Made:
     """The value that a rung made for one row.
 
     `values` are in the order of the stage's own columns. `quality` is given only by a rung that
-    knows this row's quality better than its own fixed factor.
+    knows this row's quality better than its own fixed factor. `remark` is what a fallback has to
+    say about its value; the row has it behind the reason why no better rung made it.
     """
 
     values: tuple[Any, ...]
     confidence: float | None = None
     quality: float | None = None
+    remark: str | None = None
 
 
 Outcome = Made | RowError
@@ -95,6 +97,19 @@ def to_table(rows: Sequence[Row], schema: pa.Schema) -> pa.Table:
     columns = [*zip(*ids, strict=True), *zip(*values, strict=True), *contract]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)]
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def brought_up(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """A table as `schema` has it: a column that came later is null, one that is no more is left."""
+    if table.schema.equals(schema):
+        return table
+    columns = [
+        table[field.name]
+        if field.name in table.column_names
+        else pa.nulls(table.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def from_table(table: pa.Table, keys: int) -> list[Row]:

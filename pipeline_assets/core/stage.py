@@ -106,7 +106,8 @@ class Stage:
     stage never falls back to skip: it fails, and what depends on it stays pending. `retry_usd` is
     what all attempts at a row may cost together. `workers` is the most worker processes that share
     an hour; None means all that there are. `agrees` measures a fallback against the primary, in the
-    weekly drill; without it the drill knows of errors and times alone.
+    weekly drill; without it the drill knows of errors and times alone. `meanings` says what the
+    stage's own columns hold, for the UI.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Stage:
     breaker: BreakerRule = field(default_factory=BreakerRule)
     group: str = "enrichment"
     kinds: tuple[str, ...] = ("parquet",)
+    meanings: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         names = [rung.name for rung in self.rungs]

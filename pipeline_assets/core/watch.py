@@ -187,7 +187,7 @@ def _of_check(said: Evaluation) -> Alert:
 
 
 def _degraded(watch: Watch, since: float, causes: Sequence[Cause]) -> Alert:
-    hours = sorted(said.partition or "-" for said in _its_doing(watch))
+    hours = sorted({said.partition or "-" for said in _its_doing(watch)})
     parts = [cause.said for cause in causes] or [
         f"The cause is gone since {moment(watch.caused_until)}; what it left is being healed."
     ]

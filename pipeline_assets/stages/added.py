@@ -29,8 +29,14 @@ OTHER_TABLES = frozenset(
         "accelerator",
         "search_index",
         "drift",
+        "item_features",
+        "hour_statistics",
         "fallback_drill",
         "recovery",
+        "reliability",
+        "retention",
+        "decisions",
+        "forgotten",
         *(table.name for table in DERIVED),
     }
 )

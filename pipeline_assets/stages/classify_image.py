@@ -16,8 +16,11 @@ from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.errors import RowError, UpstreamMissing
 from pipeline_assets.stages.common import (
+    FALLBACK,
     PICTURE_CARRIES,
     PICTURE_FROM,
+    PRIMARY,
+    Model,
     no_picture,
     picture_of,
     picture_vectors,
@@ -38,14 +41,18 @@ TEXT_CHARS = 2000
 _WORD = re.compile(r"[^\W\d_]+")
 
 
-def accelerator_clip(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
-    """Zero-shot with the primary model, on the accelerator."""
-    return _zero_shot(resources, resources.primary, works)
-
-
-def cpu_clip(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
-    """Zero-shot with the fallback model, on the CPU."""
-    return _zero_shot(resources, resources.fallback, works)
+def clip(name: str, factor: float, model: Model, *, accelerated: bool = False) -> Rung:
+    """Zero-shot with one of the models."""
+    return Rung(
+        name=name,
+        factor=factor,
+        call=lambda resources, works: _zero_shot(resources, model(resources), works),
+        reads=("picture",),
+        producer=lambda resources: _with_labels(model(resources).producer, resources),
+        requires=no_picture,
+        recall=lambda resources, works: _recall(resources, model(resources), works),
+        accelerated=accelerated,
+    )
 
 
 def rules(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
@@ -130,27 +137,14 @@ STAGE = Stage(
     name="image_labels",
     description="The label of each item's picture, zero-shot, with its confidence.",
     values=(pa.field("label", pa.string()), pa.field("family", pa.string())),
+    meanings={
+        "label": "what the picture shows: the likeliest of PIPELINE_LABELS",
+        "family": "the model that gave the label and must give the embedding; null: any may",
+    },
     required=("label",),
     rungs=(
-        Rung(
-            name="accelerator_clip",
-            factor=1.0,
-            call=accelerator_clip,
-            reads=("picture",),
-            producer=lambda resources: _with_labels(resources.primary.producer, resources),
-            requires=no_picture,
-            recall=lambda resources, works: _recall(resources, resources.primary, works),
-            accelerated=True,
-        ),
-        Rung(
-            name="cpu_clip",
-            factor=0.9,
-            call=cpu_clip,
-            reads=("picture",),
-            producer=lambda resources: _with_labels(resources.fallback.producer, resources),
-            requires=no_picture,
-            recall=lambda resources, works: _recall(resources, resources.fallback, works),
-        ),
+        clip("accelerator_clip", 1.0, PRIMARY, accelerated=True),
+        clip("cpu_clip", 0.9, FALLBACK),
         Rung(
             name="rules",
             factor=0.7,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.adapters.blobs import BlobRef
@@ -10,7 +12,7 @@ from pipeline_assets.adapters.pictures import decode
 from pipeline_assets.core.status import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from PIL.Image import Image
 
@@ -29,6 +31,12 @@ PICTURE_CARRIES = (
 )
 WHOLE = "full_decode"
 """The rung of `validated` after which a picture can be decoded."""
+
+
+Model = Callable[["Resources"], "Features"]
+PRIMARY: Model = attrgetter("primary")
+FALLBACK: Model = attrgetter("fallback")
+"""The two models that stages which embed have a rung of each."""
 
 
 def picture_of(fields: Mapping[str, Any]) -> str | None:

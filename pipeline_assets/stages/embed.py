@@ -12,8 +12,11 @@ from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Agreement, Rung, Stage
 from pipeline_assets.errors import RowError
 from pipeline_assets.stages.common import (
+    FALLBACK,
     PICTURE_CARRIES,
     PICTURE_FROM,
+    PRIMARY,
+    Model,
     picture_of,
     picture_vectors,
 )
@@ -29,16 +32,25 @@ if TYPE_CHECKING:
 
 IMAGE, TEXT = "image", "text"
 LABEL_FAMILY = "image_labels.family"
+MEANINGS = {
+    "embedding": "a unit vector",
+    "space": "the model that made it; vectors of different spaces are not compared",
+    "modality": "what was embedded: image or text",
+}
 
 
-def accelerator_clip(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
-    """The primary model's vector, on the accelerator."""
-    return _embedded(resources, resources.primary, works)
-
-
-def cpu_clip(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
-    """The fallback model's vector, on the CPU."""
-    return _embedded(resources, resources.fallback, works)
+def clip(name: str, factor: float, model: Model, *, accelerated: bool = False) -> Rung:
+    """The vector of one of the models."""
+    return Rung(
+        name=name,
+        factor=factor,
+        call=lambda resources, works: _embedded(resources, model(resources), works),
+        reads=("picture", "text", LABEL_FAMILY),
+        producer=lambda resources: model(resources).producer,
+        family=lambda resources: model(resources).producer,
+        recall=lambda resources, works: _recall(model(resources), works),
+        accelerated=accelerated,
+    )
 
 
 def text_hash(_resources: Resources, works: Sequence[Work]) -> list[Outcome]:
@@ -93,27 +105,11 @@ STAGE = Stage(
         pa.field("space", pa.string()),
         pa.field("modality", pa.string()),
     ),
+    meanings=MEANINGS,
     required=("embedding", "space", "modality"),
     rungs=(
-        Rung(
-            name="accelerator_clip",
-            factor=1.0,
-            call=accelerator_clip,
-            reads=("picture", "text", LABEL_FAMILY),
-            producer=lambda resources: resources.primary.producer,
-            family=lambda resources: resources.primary.producer,
-            recall=lambda resources, works: _recall(resources.primary, works),
-            accelerated=True,
-        ),
-        Rung(
-            name="cpu_clip",
-            factor=0.8,
-            call=cpu_clip,
-            reads=("picture", "text", LABEL_FAMILY),
-            producer=lambda resources: resources.fallback.producer,
-            family=lambda resources: resources.fallback.producer,
-            recall=lambda resources, works: _recall(resources.fallback, works),
-        ),
+        clip("accelerator_clip", 1.0, PRIMARY, accelerated=True),
+        clip("cpu_clip", 0.8, FALLBACK),
         Rung(
             name="text_hash",
             factor=0.6,

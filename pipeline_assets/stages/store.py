@@ -9,6 +9,8 @@ from pipeline_assets.core.quality import Factor, score
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.core.status import Role
+from pipeline_assets.stages.embed import MEANINGS as EMBEDDING_MEANINGS
+from pipeline_assets.stages.items import MEANINGS as FEED_MEANINGS
 
 FACTOR_TYPE = pa.struct(
     [
@@ -48,6 +50,18 @@ VALUES: tuple[tuple[str, str, pa.DataType], ...] = (
     ("modality", "embeddings.modality", pa.string()),
 )
 """(column, upstream field, type): what is taken over as it is."""
+
+MEANINGS = {
+    **FEED_MEANINGS,
+    **EMBEDDING_MEANINGS,
+    "title": "the document's title, where it has one",
+    "text": "the document's main text",
+    "label": "what the picture shows",
+    "label_confidence": "how sure the model is of the label, 0..1",
+    "improvable": "whether a stage's row may be better once it is tried again",
+    "quality": "the product of the stages' factors, 0..1; null while any stage is pending",
+    "quality_factors": "what the quality is made of: stage, rung or status, factor, reason",
+}
 
 ROW_FIELDS = ("status", "rung", "quality", "error_kind", "retryable")
 
@@ -99,6 +113,7 @@ def stage(added: Sequence[Stage]) -> Stage:
             pa.field("improvable", pa.bool_()),
             pa.field("quality_factors", list_of(FACTOR_TYPE)),
         ),
+        meanings=MEANINGS,
         required=("name", "kind", "event_time", "improvable", "quality_factors"),
         rungs=(
             Rung(

@@ -336,6 +336,21 @@ def test_events_are_of_one_breaker_with_its_hosts_or_of_all(
     assert [event.name for event in store.events("a.b@host", 100)] == ["a.b@host"]
 
 
+def test_transitions_are_counted_by_rung_in_a_span_of_time(
+    store: BreakerStore, clock: Clock
+) -> None:
+    """Those of its hosts with them; one at the end of the span belongs to the next."""
+    begun = store.now()
+    for name in ("a.b", "a.b@host", "a.c"):
+        store.open_for(name, 30)
+    store.reset("a.c")
+    clock.advance(60)
+    store.reset("a.b")
+    assert store.transitions(begun, begun + 60) == {"a.b": 2, "a.c": 2}
+    assert store.transitions(begun + 60, begun + 120) == {"a.b": 1}
+    assert store.transitions(begun - 60, begun) == {}
+
+
 def test_the_oldest_events_of_a_breaker_are_dropped(
     store: BreakerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

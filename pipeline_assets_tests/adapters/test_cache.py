@@ -268,3 +268,12 @@ def test_racing_processes_stay_under_the_bound(database_url: str) -> None:
     with closing(State(database_url)) as state:
         assert state.fact(KEPT_BYTES) == size(kept(state))
         assert 1000 < size(kept(state)) <= 2000
+
+
+def test_cleared_it_keeps_nothing_and_counts_from_there(cache: ResultCache, state: State) -> None:
+    """Results tell of what they were made of."""
+    cache.put({"a": b"1", "b": b"2"})
+    assert cache.clear() == 2
+    assert (kept(state), cache.clear()) == ({}, 0)
+    cache.put({"c": b"3"})
+    assert kept(state) == {"c": b"3"}

@@ -139,10 +139,15 @@ def test_rows_whose_item_has_no_class_are_a_batchs(hours: Hours) -> None:
 
 
 def test_a_new_database_learns_from_the_slices(hours: Hours, tmp_path: Path) -> None:
-    """As often as one likes."""
+    """As often as one likes; what has been published meanwhile is newer."""
     Tables(tmp_path / "tables").write(SUMMARY, HOUR, DEGRADED)
-    assert [hours.restore(HOUR), hours.restore(HOUR)] == [1, 1]
+    assert hours.names() == set()
+    assert [hours.restore(HOUR), hours.restore(HOUR)] == [1, 0]
     assert [line.improvable for line in hours.all()] == [6]
+    hours.keep(HOUR, summary())
+    assert hours.restore(HOUR) == 0
+    assert [line.improvable for line in hours.all()] == [0]
+    assert hours.names() == {HOUR}
 
 
 def test_a_slice_of_an_older_program_says_too_little(hours: Hours, tmp_path: Path) -> None:

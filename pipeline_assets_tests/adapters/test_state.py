@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.state import State, facts
+from pipeline_assets.adapters.state import State, copies, facts
 from pipeline_assets.errors import SettingsError, StorageError
 from pipeline_assets_tests.conftest import Clock
 from pipeline_assets_tests.postgres import Postgres
@@ -175,3 +175,25 @@ def test_no_password_is_shown(tmp_path: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         State(f"nosuchdb://user:hunter2@host/{tmp_path.name}")
     assert "hunter2" not in str(caught.value)
+
+
+def test_an_older_versions_tables_get_what_they_do_not_have(database_url: str) -> None:
+    """Columns, null in the old rows, and indexes; twice does no harm."""
+    added = {"etag", "last_modified"}
+    State(database_url).close()
+    engine = sa.create_engine(database_url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("DROP INDEX ix_copies_sha256"))
+        for column in sorted(added):
+            connection.execute(sa.text(f"ALTER TABLE copies DROP COLUMN {column}"))
+        connection.execute(sa.text("INSERT INTO copies VALUES ('u', 'p', 0, 1, 'ab', NULL, 0)"))
+    for _ in range(2):
+        state = State(database_url)
+        with state.reading() as connection:
+            (row,) = connection.execute(sa.select(copies)).all()
+        state.close()
+    assert (row.url, row.etag, row.last_modified) == ("u", None, None)
+    assert [index["name"] for index in sa.inspect(engine).get_indexes("copies")] == [
+        "ix_copies_sha256"
+    ]
+    engine.dispose()

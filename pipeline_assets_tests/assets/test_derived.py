@@ -1,15 +1,18 @@
 """The assets that follow from the stage tables: queues, summaries, reliability, search."""
 
+import re
 from collections import Counter
 
 import pytest
 
 from pipeline_assets.adapters.accelerator import Fault, InjectedFault
 from pipeline_assets.adapters.tables import Tables
+from pipeline_assets.assets.monitoring import WATCHED
 from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.status import Status
 from pipeline_assets.derived import DERIVED, ENRICHED, STAGE_TABLES
+from pipeline_assets.reliability import FINDABLE, USABLE, WORKFLOW
 from pipeline_assets.resources import opened
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.assets.conftest import ITEMS, Copied, Hour
@@ -17,6 +20,7 @@ from pipeline_assets_tests.conftest import HOUR
 
 ALL = ITEMS + 2
 THRESHOLD = 0.8
+NAMES = (*(table.name for table in DERIVED), "recovery", "reliability", *WATCHED)
 
 
 def quality(row: hours.Row) -> float:
@@ -27,21 +31,22 @@ def quality(row: hours.Row) -> float:
 def test_each_derived_table_shows_its_rows_and_a_preview(good: Hour) -> None:
     """What the table has."""
     shown = hours.shown(good.result)
-    for name in (*(table.name for table in DERIVED), "drift"):
+    for name in NAMES:
         found = hours.table(good.data, name)
         assert shown[name]["dagster/row_count"] == len(found), name
         assert shown[name]["preview"].startswith("| "), name
 
 
 def test_each_derived_table_shows_its_columns(good: Hour) -> None:
-    """Names and types, in the order of the file."""
+    """Names and types, in the order of the file, each with what it holds."""
     shown = hours.shown(good.result)
     tables = Tables(good.data / "tables")
-    for name in (*(table.name for table in DERIVED), "drift"):
+    for name in NAMES:
         columns = shown[name]["dagster/column_schema"].columns
         assert [(each.name, each.type) for each in columns] == [
             (field.name, str(field.type)) for field in tables.schema(name, HOUR)
         ], name
+        assert all(each.description for each in columns), name
 
 
 def test_a_good_hour_has_nothing_to_retry(good: Hour) -> None:
@@ -123,11 +128,57 @@ def test_reliability_is_told_at_three_levels(degraded: Hour) -> None:
     ok = [row for row in rows if row["status"] == Status.OK]
     assert (fetched["attempted"], fetched["succeeded"]) == (len(rows), len(ok))
     assert fetched["rate"] == pytest.approx(len(ok) / len(rows))
-    assert found["workflow", "through all stages"]["rate"] == 1.0
-    outcome = found["outcome", "usable: quality at the threshold"]
+    assert found["workflow", WORKFLOW]["rate"] == 1.0
+    outcome = found["outcome", USABLE]
     usable = sum(quality(row) >= THRESHOLD for row in degraded.rows(ENRICHED).values())
     assert (outcome["attempted"], outcome["succeeded"]) == (ALL, usable)
     assert outcome["rate"] == pytest.approx(usable / ALL)
+
+
+@pytest.mark.parametrize("hour", ["good", "degraded"])
+def test_reliability_shows_its_figures_as_numbers(
+    hour: str, request: pytest.FixtureRequest
+) -> None:
+    """For the UI to plot; every item is in the index, so that names lead to items."""
+    found: Hour = request.getfixturevalue(hour)
+    shown = hours.shown(found.result)["reliability"]
+    table = {(r["level"], r["name"]): r for r in hours.table(found.data, "reliability")}
+    rates = {
+        "rate_workflow": ("workflow", WORKFLOW),
+        "rate_usable": ("outcome", USABLE),
+        "rate_findable": ("outcome", FINDABLE),
+    }
+    assert {name: shown[name] for name in rates} == {
+        name: table[row]["rate"] for name, row in rates.items()
+    }
+    # All but the one whose name is markup are called by words that nothing else outdoes.
+    assert shown["rate_findable"] > 0.9
+    assert shown["retries"] == sum(row["retries"] or 0 for row in table.values())
+    assert shown["cost_usd"] == 0.0
+
+
+def test_reliability_shows_a_table_for_people(degraded: Hour) -> None:
+    """A line for each figure, with what its level is about; who waits to heal is said."""
+    shown = hours.shown(degraded.result)["reliability"]
+    lines = shown["reliability"].splitlines()
+    assert lines[0] == "| level | name | succeeded | and |"
+    assert len(lines) == 2 + shown["dagster/row_count"]
+    enriched = degraded.rows(ENRICHED).values()
+    waiting = sum(row["improvable"] for row in enriched if row["priority"] == "batch")
+    assert shown["recovery_batch_waiting"] == waiting
+    assert f"| recovery | batch |  | {waiting} wait |" in lines
+    [usable] = [line for line in lines if "usable" in line]
+    assert re.search(rf"\| [0-9.]+%: \d+ of {ALL} \|", usable)
+
+
+def test_a_healed_hour_shows_how_soon_it_was(degraded: Hour, copied: Copied) -> None:
+    """Against the objective of the items' class."""
+    copied(degraded)
+    with opened() as resources:
+        heal(resources)
+    shown = hours.shown(hours.materialized())["reliability"]
+    assert (shown["recovery_batch_in_time"], shown["recovery_batch_waiting"]) == (1.0, 0)
+    assert 0 <= shown["recovery_batch_median_s"] <= shown["recovery_batch_p95_s"] < 600
 
 
 def test_drift_of_the_first_hour_says_nothing(good: Hour) -> None:

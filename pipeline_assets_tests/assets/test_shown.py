@@ -19,6 +19,7 @@ from pipeline_assets.assets.shown import (
     table_metadata,
 )
 from pipeline_assets.core.climb import RungStats
+from pipeline_assets.core.contract import MEANINGS
 from pipeline_assets_tests.checks.tables import FAILED, FALLBACK, GOOD, OK, PENDING, rows_table
 
 MARKUP = [
@@ -154,6 +155,19 @@ def test_a_column_schema_says_what_may_be_null() -> None:
     assert [(each.name, each.type, each.constraints.nullable) for each in columns] == [
         ("id", "string", False),
         ("n", "int16", True),
+    ]
+
+
+def test_a_column_says_what_it_holds() -> None:
+    """The contract's columns always, a table's own where it says so, and what it says counts."""
+    schema = pa.schema([(name, pa.string()) for name in ("status", "rung", "label", "n")])
+    said = {"label": "what the picture shows", "rung": "the fallback"}
+    columns = column_schema(schema, said)["dagster/column_schema"].columns
+    assert [each.description for each in columns] == [
+        MEANINGS["status"],
+        "the fallback",
+        "what the picture shows",
+        None,
     ]
 
 

@@ -10,9 +10,11 @@ from uuid import uuid4
 import dagster as dg
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 
 from pipeline_assets.adapters.accelerator import Health
 from pipeline_assets.adapters.state import State
+from pipeline_assets.adapters.state import hours as hours_index
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.automation.healing import (
     ASKED_BY,
@@ -202,6 +204,20 @@ def test_an_outage_heals_by_itself(
     assert recovered
     assert all(row["healed_at"] > row["healthy_at"] > row["degraded_at"] for row in recovered)
     assert {row["met"] for row in recovered} == {True}
+
+
+def test_an_hour_of_before_the_index_is_asked_for(
+    degraded_root: Hour, copied: Copied, shop: Shop, instance: dg.DagsterInstance
+) -> None:
+    """Nobody has to run it first."""
+    copy = copied(degraded_root)
+    with in_this_process(copy.data, shop), opened() as resources:
+        with resources.state.transaction() as connection:
+            connection.execute(sa.delete(hours_index))
+        recovers(resources)
+        assert keys(tick(instance)) == [f"heal/{HOUR}/0/1"]
+        [line] = resources.hours.all()
+        assert line.improvable_accelerated > 0
 
 
 def hours_stages() -> list[str]:

@@ -10,6 +10,8 @@ import pytest
 # Dagster exports the enumeration nowhere, though dagster.yaml names its members.
 from dagster._core.definitions.run_request import InstigatorType
 
+from pipeline_assets.assets.stages import ACCELERATOR_POOL
+from pipeline_assets.automation.health import limit_pool
 from pipeline_assets.automation.launcher import WatchfulRunLauncher
 from pipeline_assets.definitions import defs
 
@@ -49,6 +51,20 @@ def test_a_run_whose_process_died_is_found_and_started_again(instance: dg.Dagste
 def test_what_a_dead_run_held_is_given_back(instance: dg.DagsterInstance) -> None:
     """Else its pool slots are held for good."""
     assert instance.run_monitoring_settings["free_slots_after_run_end_seconds"] == 300
+
+
+def test_the_accelerators_pool_is_limited_before_its_first_run(
+    instance: dg.DagsterInstance,
+) -> None:
+    """Else the queue would start all that wait for it at the time; a limit that is set stays."""
+    storage = instance.event_log_storage
+    assert storage.get_concurrency_keys() == set()
+    limit_pool(instance)
+    assert storage.get_concurrency_info(ACCELERATOR_POOL).slot_count == 1
+    storage.set_concurrency_slots(ACCELERATOR_POOL, 2)
+    limit_pool(instance)
+    assert storage.get_concurrency_info(ACCELERATOR_POOL).slot_count == 2
+    storage.delete_concurrency_limit(ACCELERATOR_POOL)
 
 
 def test_one_run_for_each_hour_and_one_for_each_accelerator(instance: dg.DagsterInstance) -> None:

@@ -90,6 +90,13 @@ def test_an_hour_without_tables_is_an_empty_plan(platform: Platform, goods: Good
     assert all(stage["planned"] == {} for stage in whole["stages"])
 
 
+def test_rows_of_the_feed_that_have_no_hour_are_counted(platform: Platform, goods: Goods) -> None:
+    """They are in nobody's plan, and are not to be forgotten."""
+    platform.feed([goods.product("a"), goods.product("")])
+    whole = plan(platform.resources, HOUR, items=NO_ITEMS, force=False)
+    assert (whole["feed_rows"], whole["feed_lost"]) == (1, 1)
+
+
 @pytest.mark.parametrize("force", [False, True])
 def test_a_failed_item_is_waited_for(platform: Platform, goods: Goods, force: bool) -> None:
     """Reported as blocked, and never as a call."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.core.quality import lowest, reaches, row_factor, score
+from pipeline_assets.core.quality import lowest, row_factor, score
 from pipeline_assets.core.status import Status
 
 UNIT = st.floats(0, 1)
@@ -50,26 +50,6 @@ def test_of_several_resources_the_worst_counts(
 ) -> None:
     """None while one of them is pending."""
     assert lowest(factors) == expected
-
-
-@pytest.mark.parametrize(
-    ("quality", "threshold", "expected"),
-    [
-        (0.8, 0.8, True),
-        (0.79996, 0.8, True),  # 0.8000 after rounding to 4 digits
-        (0.79994, 0.8, False),
-        (1.0 * 0.9 * 0.8, 0.72, True),
-        (0.72, 1.0 * 0.9 * 0.8, True),
-        (0.0, 0.0, True),
-        (1.0, 1.0, True),
-        (None, 0.0, False),
-    ],
-)
-def test_scores_are_compared_after_rounding(
-    quality: float | None, threshold: float, *, expected: bool
-) -> None:
-    """A score that is not known yet reaches nothing."""
-    assert reaches(quality, threshold) is expected
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from pipeline_assets.core.stage import Stage
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import (
     BY_KIND,
+    MAX_ERROR_CHARS,
     CircuitOpen,
     ConstraintBroken,
     DataError,
@@ -272,6 +273,16 @@ def test_a_rung_that_knows_a_rows_quality_says_so(
     """Else the rung's own factor counts; zero is an answer."""
     row = result(SLOW, rung=1, made=made)
     assert (row.confidence, row.quality) == (confidence, quality)
+
+
+def test_what_a_fallback_remarks_stands_behind_the_reason_for_it() -> None:
+    """Whole, however long the reason is."""
+    made = Made(("chair",), remark="from the day before")
+    row = result(Timeout("slow " * 200), rung=1, made=made)
+    assert row.error is not None
+    assert row.error.startswith("slow slow")
+    assert row.error.endswith("; from the day before")
+    assert len(row.error) == MAX_ERROR_CHARS
 
 
 @pytest.mark.parametrize(("error", "confidence"), [(SLOW, 0.0), (BAD, None)])

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.core.contract import ITEM_KEY, RESOURCE_KEY, list_of, stage_schema
-from pipeline_assets.core.rows import Row, from_table, to_table
+from pipeline_assets.core.rows import Row, brought_up, from_table, to_table
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import ErrorKind
 from pipeline_assets_tests.core.builders import LABEL, NOW, make_row, make_work
@@ -116,3 +116,15 @@ def test_work_gives_its_fields_by_name() -> None:
     assert work["items.size"] == 3
     with pytest.raises(KeyError):
         work["items.colour"]
+
+
+@given(st.lists(ROWS, max_size=5))
+def test_a_table_of_another_schema_is_brought_up_to_the_present_one(rows: list[Row]) -> None:
+    """What came later is null, what is no more is left, what is in both is kept."""
+    table = to_table(rows, SCHEMA)
+    assert brought_up(table, SCHEMA) is table
+    other = stage_schema(RESOURCE_KEY, (pa.field("pages", pa.int32()), VALUES[0]))
+    brought = brought_up(table, other)
+    assert brought.schema.equals(other, check_metadata=True)
+    assert [row.values for row in from_table(brought, 2)] == [(None, r.values[0]) for r in rows]
+    assert [row[2:] for row in from_table(brought, 2)] == [row[2:] for row in rows]

@@ -125,3 +125,10 @@ def test_what_stands_outlives_the_process() -> None:
     """As JSON, whole."""
     watch = after_checks(after_runs(after_causes(Watch(), [DOWN], 110), [run(1)]), [said(120)])
     assert Watch.loaded(watch.stored()) == watch
+
+
+def test_an_hour_with_several_tables_under_their_quality_is_one_hour() -> None:
+    """What is counted are hours, not checks."""
+    watch = after_causes(Watch(), [DOWN], 100)
+    both = [said(110), replace(said(110), asset="image_labels")]
+    assert "1 hours are under their quality" in degraded(after_checks(watch, both), DOWN).happened

@@ -270,7 +270,7 @@ def test_the_definitions_have_the_asset_with_its_checks() -> None:
     )
     assert loaded.returncode == 0, loaded.stderr
     described = json.loads(loaded.stdout)
-    assert described["checks"] == ["no_bugs", "structure"]
+    assert described["checks"] == ["no_bugs", "quality", "structure"]
     assert "language" in described["job"]
     assert described["upstream"]["language"] == ["extracted_text", "items"]
     assert "language" in described["upstream"]["enriched_items"]
