@@ -39,7 +39,7 @@ test: $(READY)  ## lint, types and tests, as CI runs them
 	$(BIN)/mypy
 	$(BIN)/pytest $(WORKERS) --cov --cov-report term
 
-test-long: $(READY)  ## the tests, with 1,000 examples of each property
+test-long: $(READY)  ## the tests, with 1,000 examples of each property, more kills and more spoilt files
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest $(WORKERS)
 
 bench: $(READY)  ## the figures of the README, measured here

@@ -8,6 +8,7 @@ from pipeline_assets.stages import fetch
 from pipeline_assets_tests.crash.run import HOUR, STAGE_NAME
 from pipeline_assets_tests.crash.scene import Scene, until
 from pipeline_assets_tests.faults.server import Fault, FaultServer, Then, sound
+from pipeline_assets_tests.lengths import LONG
 
 RESOURCES, KILLED_AT = 10_000, 6_000
 UNSEALED = fetch.STAGE.micro_batch
@@ -26,7 +27,7 @@ def shop() -> FaultServer:
     )
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=LONG)])
 def test_a_killed_fetch_asks_again_for_no_more_than_it_had_in_hand(
     tmp_path: Path, workers: int
 ) -> None:

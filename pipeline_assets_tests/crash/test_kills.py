@@ -10,6 +10,7 @@ import pytest
 
 from pipeline_assets_tests.crash.scene import Running, Scene, scene_of
 from pipeline_assets_tests.crash.stage import MICRO_BATCH, SLOW_S
+from pipeline_assets_tests.lengths import IS_LONG
 
 ROWS, SEED = 10_000, 7
 A_CALL_S = 0.02
@@ -20,7 +21,7 @@ def victim(run: Running, scene: Scene, draw: random.Random) -> int:
     return draw.choice([run.pid, *sorted(scene.callers().intersection(run.workers())) * 2])
 
 
-@pytest.mark.parametrize(("workers", "kills"), [(0, 50), (2, 15)])
+@pytest.mark.parametrize(("workers", "kills"), [(0, 50 if IS_LONG else 15), (2, 15)])
 def test_kills_lose_no_row_and_redo_only_what_was_in_flight(
     tmp_path: Path, workers: int, kills: int
 ) -> None:

@@ -17,6 +17,7 @@ from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR_START, SEED, FickleShop
 from pipeline_assets_tests.e2e.graphql import PARTITION_TAG, Dagster
 from pipeline_assets_tests.e2e.processes import BIN, Installation, Service, wait_for
+from pipeline_assets_tests.lengths import LONG
 from pipeline_assets_tests.postgres import Stoppable
 
 ITEMS = 8
@@ -149,6 +150,7 @@ def scene_of(folder: Path, shop: FickleShop, more: Mapping[str, str]) -> Iterato
         yield Scene(installation)
 
 
+@LONG
 def test_the_sensor_heals_exactly_the_hours_of_the_outage(tmp_path: Path, shop: FickleShop) -> None:
     """Once the accelerator is well: each hour once, the healthy one not at all."""
     with scene_of(tmp_path, shop, {}) as scene:

@@ -1,11 +1,12 @@
 """Sound files, spoilt: cut at many points, with bits turned over, by a seed."""
 
-import os
 from collections.abc import Iterator, Mapping
 from random import Random
 from typing import Final
 
-MANY: Final = 8 if os.environ.get("HYPOTHESIS_PROFILE") == "long" else 1
+from pipeline_assets_tests.lengths import IS_LONG
+
+MANY: Final = 8 if IS_LONG else 1
 """Times as much of everything in the long tests."""
 CUTS: Final = 6 * MANY
 FLIPS: Final = 6 * MANY
