@@ -7,12 +7,12 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 UV_VERSION := 0.13.8
 
-# One more than two cores: the tests under the real daemon mostly wait for it. In the order of their
+# Two more than two cores: the tests under the real daemon mostly wait for it. In the order of their
 # names, or the longest would begin last.
-WORKERS := --numprocesses 3 --dist loadscope --no-loadscope-reorder
+WORKERS := --numprocesses 4 --dist loadscope --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help env run ui test test-long bench format lock clean
+.PHONY: help env run ui test test-long coverage bench format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ test: $(READY)  ## lint, types and tests, as CI runs them
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/pytest $(WORKERS)
+
+coverage: $(READY)  ## the tests, and which lines they reach
 	$(BIN)/pytest $(WORKERS) --cov --cov-report term
 
 test-long: $(READY)  ## the tests, with 1,000 examples of each property, more kills and more spoilt files
