@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import pytest
 
@@ -19,6 +19,9 @@ from pipeline_assets.errors import DataError
 from pipeline_assets.resources import opened
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.hours import Finished, Row, command
+
+if TYPE_CHECKING:
+    from pipeline_assets_tests.s3 import S3Server
 
 REAL = Path(__file__).parents[2] / "shared" / "real"
 HOURS = ("2026-03-02-06", "2026-03-02-07", "2026-03-02-08")
@@ -63,21 +66,38 @@ def files() -> Iterator[str]:
         thread.join()
 
 
+def feed_of(address: str) -> bytes:
+    """The feed, of files that are elsewhere."""
+    return (REAL / "items.csv").read_text("utf-8").replace(WRITTEN_FOR, address).encode()
+
+
+def copied_to(storage: Storage) -> None:
+    """The feed's files, in another place."""
+    for path in (REAL / "files").rglob("*"):
+        if path.is_file():
+            storage.put(path.relative_to(REAL / "files").as_posix(), path.read_bytes())
+
+
 @pytest.fixture(scope="module", params=["local", "s3"])
 def ran(
     request: pytest.FixtureRequest, files: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Ran:
-    """All hours of the feed, by the command line, with the data on a disk and in a bucket."""
+    """All hours of the feed, by the command line: files and data on a disk, and in a bucket."""
     folder = tmp_path_factory.mktemp("real")
     feed = folder / "items.csv"
-    feed.write_text((REAL / "items.csv").read_text("utf-8").replace(WRITTEN_FOR, files), "utf-8")
+    feed.write_bytes(feed_of(files))
     values = hours.environment_of(folder / "data", files, feed)
     data: Storage = LocalStorage(folder / "data")
     if request.param == "s3":
-        root = request.getfixturevalue("s3").root()
+        server: S3Server = request.getfixturevalue("s3")
+        root, shop, feeds = server.root(), server.root(), server.root()
         data = S3Storage(root, folder / "scratch")
+        copied_to(S3Storage(shop, folder / "scratch"))
+        S3Storage(feeds, folder / "scratch").put("items.csv", feed_of(str(shop)))
         values |= {
             "PIPELINE_DATA": str(root),
+            "PIPELINE_FEED": str(feeds),
+            "PIPELINE_FETCH_S3": f"{shop}/",
             "PIPELINE_STATE_URL": f"sqlite:///{folder / 'state.db'}",
             "PIPELINE_CACHE_DIR": str(folder / "cache"),
         }
