@@ -20,7 +20,7 @@ from pipeline_assets.adapters.rewriting import rewrite
 from pipeline_assets.errors import RowError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
     from pipeline_assets.adapters.blobs import Blobs
@@ -82,6 +82,8 @@ def compact(resources: Resources, rules: Rules) -> Compacted:
         outlived, worn, used = _to_go(found, packs, rules)
         resources.copies.drop_keys(outlived)
         gone = worn.keys() - used.keys()
+        if outlived:
+            gone = _still_unused(resources, gone)
         resources.blobs.remove(gone)
         moved, unreadable = _moved(resources.blobs, used)
         rewritten = {ref.pack for ref in moved}
@@ -95,6 +97,14 @@ def compact(resources: Resources, rules: Rules) -> Compacted:
     return Compacted(
         len(outlived), tuple(sorted(gone)), tuple(sorted(rewritten)), tuple(unreadable), freed
     )
+
+
+def _still_unused(resources: Resources, packs: Collection[str]) -> set[str]:
+    """Those that no fetch has found by a copy before it was dropped. Raises `LeaseHeld`."""
+    # From here on no fetch finds them so. One that began meanwhile may have, and may be done.
+    resources.leases.check_free(FETCHED)
+    with references(resources) as now:
+        return set(packs) - now.used(list(packs)).keys()
 
 
 def _to_go(

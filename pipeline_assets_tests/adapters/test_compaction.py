@@ -1,6 +1,6 @@
 """Packs without what nobody refers to."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -11,6 +11,7 @@ import pytest
 from pipeline_assets.adapters import copies as copies_module
 from pipeline_assets.adapters.blobs import BlobRef, Copy, pack_bytes
 from pipeline_assets.adapters.compaction import Compacted, Rules, compact, look, relocated
+from pipeline_assets.adapters.copies import Copies
 from pipeline_assets.adapters.storage import Storage
 from pipeline_assets.errors import LeaseHeld
 from pipeline_assets.resources import Resources
@@ -98,6 +99,23 @@ def test_old_copies_go_that_no_row_refers_to(store: Store) -> None:
     rules = Rules(copies_before=HOUR_START + timedelta(seconds=1))
     assert look(store.resources, rules).copies == compact(store.resources, rules).copies == 7
     assert store.resources.copies.find(["a", "b0", "b6"]).keys() == {"a"}
+
+
+def test_a_copy_that_was_found_just_before_it_went_is_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a fetch that begins and ends while the references are looked at."""
+    (old,) = store.packed(b"old")
+    store.kept(old=old)
+    drop_keys = Copies.drop_keys
+
+    def fetched_first(copies: Copies, keys: Collection[str]) -> None:
+        store.fetched(old)
+        drop_keys(copies, keys)
+
+    monkeypatch.setattr(Copies, "drop_keys", fetched_first)
+    assert not compact(store.resources, Rules(HOUR_START + timedelta(days=1))).removed
+    assert store.read() == [b"old"]
 
 
 def test_copies_are_read_in_parts(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
