@@ -100,9 +100,10 @@ def _superseded(resources: Resources, done: Retained, *, dry_run: bool = False) 
     keep = resources.settings.keep_superseded
     if keep is None:
         return
+    there_are = everywhere(resources)
     for hour, items in superseded(resources, _before(resources, keep)).items():
         traces = Traces(items)
-        places = [each for each in everywhere(resources) if _goes(each, hour)]
+        places = [each for each in there_are if _goes(each, hour)]
         if dry_run:
             done.superseded.update(count_rows(resources, places, traces))
             continue
