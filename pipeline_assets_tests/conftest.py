@@ -33,7 +33,7 @@ from pipeline_assets_tests.postgres import (  # noqa: F401 - fixtures
     own_postgres,
     postgres,
 )
-from pipeline_assets_tests.s3 import s3, storage  # noqa: F401 - fixtures
+from pipeline_assets_tests.s3 import S3Server, in_a_bucket, s3, storage  # noqa: F401 - fixtures
 
 HOUR_START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 HOUR = hour_name(HOUR_START)
@@ -231,6 +231,19 @@ def resources(tmp_path: Path, clock: Clock, shop: FickleShop) -> Iterator[Resour
 def platform(resources: Resources, clock: Clock) -> Platform:
     """An empty data root to work on."""
     return Platform(resources, clock)
+
+
+@pytest.fixture(params=["local", "s3"])
+def anywhere(
+    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, shop: FickleShop
+) -> Iterator[Platform]:
+    """An empty data root, once in a folder, and once in a bucket."""
+    if request.param == "local":
+        yield request.getfixturevalue("platform")
+        return
+    server: S3Server = request.getfixturevalue("s3")
+    with in_a_bucket(server, tmp_path, clock, shop) as resources:
+        yield Platform(resources, clock)
 
 
 @pytest.fixture(scope="session")

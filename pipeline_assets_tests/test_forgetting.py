@@ -36,24 +36,10 @@ from pipeline_assets_tests.conftest import (
     called,
     open_resources,
 )
-from pipeline_assets_tests.s3 import S3Server, in_a_bucket
 
 ITEM, OTHER = "Zanzibar-7731", "b"
 NAME = "Quokkapot of Zanzibar"
 LAMP, HAT = Subject("lamp", "blue", 4), Subject("hat", "yellow", 2)
-
-
-@pytest.fixture(params=["local", "s3"])
-def anywhere(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, shop: FickleShop
-) -> Iterator[Platform]:
-    """An empty data root, once in a folder, and once in a bucket."""
-    if request.param == "local":
-        yield request.getfixturevalue("platform")
-        return
-    server: S3Server = request.getfixturevalue("s3")
-    with in_a_bucket(server, tmp_path, clock, shop) as resources:
-        yield Platform(resources, clock)
 
 
 def finish(platform: Platform, *hours: str) -> dict[str, int]:

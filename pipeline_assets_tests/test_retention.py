@@ -1,7 +1,6 @@
 """What is old enough goes, and nothing else."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,23 +22,9 @@ from pipeline_assets_tests.conftest import (
     called,
     open_resources,
 )
-from pipeline_assets_tests.s3 import S3Server, in_a_bucket
 
 LAMP, HAT = Subject("lamp", "blue", 4), Subject("hat", "yellow", 2)
 A_DAY = 24 * 3600.0
-
-
-@pytest.fixture(params=["local", "s3"])
-def anywhere(
-    request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, shop: FickleShop
-) -> Iterator[Platform]:
-    """An empty data root, once in a folder, and once in a bucket."""
-    if request.param == "local":
-        yield request.getfixturevalue("platform")
-        return
-    server: S3Server = request.getfixturevalue("s3")
-    with in_a_bucket(server, tmp_path, clock, shop) as resources:
-        yield Platform(resources, clock)
 
 
 def finish(platform: Platform, *hours: str) -> dict[str, int]:

@@ -137,6 +137,11 @@ def test_memory_is_bounded(ran: tuple[Platform, dict[str, str], int]) -> None:
     assert ran[2] < MORE_MEMORY_MB
 
 
+def key_of(names: dict[str, str], name: str, role: str) -> str:
+    """The resource that is made of a file of this name."""
+    return next(key for key, each in names.items() if each == name and key.endswith(role))
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "said"),
     [
@@ -152,7 +157,7 @@ def test_a_document_says_what_is_wrong_with_it(
 ) -> None:
     """For a person to read."""
     platform, names, _grown_mb = ran
-    key = next(key for key, each in names.items() if each == name and key.endswith("document"))
+    key = key_of(names, name, "document")
     row = platform.rows("extracted_text")[key.removesuffix("/document")]
     assert row["error_kind"] == kind
     assert said in row["error"]
@@ -176,7 +181,7 @@ def test_a_picture_says_what_is_wrong_with_it(
 ) -> None:
     """Likewise."""
     platform, names, _grown_mb = ran
-    key = next(key for key, each in names.items() if each == name and key.endswith("image"))
+    key = key_of(names, name, "image")
     row = platform.rows("validated")[key]
     assert row["error_kind"] == kind
     assert said in row["error"]
