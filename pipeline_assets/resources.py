@@ -296,7 +296,7 @@ class Resources:
 
     def close(self) -> None:
         """Close what was opened."""
-        for name in ("fetcher", "state"):
+        for name in ("search", "fetcher", "state"):
             opened = self.__dict__.get(name)
             if opened is not None:
                 opened.close()

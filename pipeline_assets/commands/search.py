@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -86,7 +86,11 @@ def _check(resources: Resources) -> None:
 
 
 def _as_data(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    return [asdict(hit) for hit in hits]
+    names = [one.name for one in fields(Hit)]
+    rows = [{name: getattr(hit, name) for name in names} for hit in hits]
+    for row in rows:
+        row["gains"] = {name: asdict(gain) for name, gain in row["gains"].items()}
+    return rows
 
 
 def _queries(path: Path) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,6 @@
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,26 +69,19 @@ def answered(
 def _lists(
     connection: sqlite3.Connection, asked: Asked, opened: Mapping[SpaceModality, Searched]
 ) -> dict[str, list[Match]]:
-    """What the words find, and meanwhile, in a thread of their own, what the vectors do."""
+    """What the words find, and what each vector does."""
     depth = max(DEPTH, asked.top + 1)  # one more for the item that is no answer
     lists: dict[str, list[Match]] = {}
-    with ThreadPoolExecutor(1) as thread:
-        candidates = {
-            place: thread.submit(
-                searched.candidates,
-                asked.vectors[place[0]],
-                depth,
-                _allowed(connection, place, asked.filters),
-            )
-            for place, searched in opened.items()
-        }
-        if asked.words:
-            lists["name"] = named(connection, asked.words, depth, asked.filters)
-            lists["keyword"] = best_matches(connection, asked.words, depth, asked.filters)
-        for (space, modality), found in candidates.items():
-            query = asked.vectors[space]
-            matches = compared(connection, found.result(), query, depth)
-            lists[f"vector:{space}:{modality}"] = opened[space, modality].telling(query, matches)
+    if asked.words:
+        lists["name"] = named(connection, asked.words, depth, asked.filters)
+        lists["keyword"] = best_matches(connection, asked.words, depth, asked.filters)
+    for place, searched in opened.items():
+        space, modality = place
+        query = asked.vectors[space]
+        allowed = _allowed(connection, place, asked.filters)
+        found = searched.candidates(query, depth, allowed)
+        matches = compared(connection, found, query, depth)
+        lists[f"vector:{space}:{modality}"] = searched.telling(query, matches)
     return lists
 
 

@@ -19,7 +19,7 @@ WITH found AS (
 )
 SELECT entry_id, item_id, quality, twin FROM entry
 WHERE entry_id IN (SELECT value FROM json_each(:ids))
-UNION
+UNION ALL
 SELECT entry.entry_id, entry.item_id, entry.quality, entry.twin
 FROM found JOIN entry ON entry.twin = found.twin AND entry.is_current = 1
 WHERE COALESCE(entry.quality, :pending) > found.weight AND {PASSES}

@@ -22,6 +22,7 @@ from pipeline_assets.search import (
 from pipeline_assets.search.asked import Asked
 from pipeline_assets.search.errors import IndexDamaged, NotIndexed
 from pipeline_assets.search.filters import EVERYTHING, Filters
+from pipeline_assets.search.readers import Readers, Snapshot
 from pipeline_assets.search.records import (
     Embedder,
     Hit,
@@ -33,7 +34,6 @@ from pipeline_assets.search.records import (
     VectorIndex,
 )
 from pipeline_assets.search.rows import entries_of
-from pipeline_assets.search.store import Snapshot
 from pipeline_assets.search.words import words_of
 
 T = TypeVar("T")
@@ -65,6 +65,7 @@ class SearchIndex:
         self._root = root
         self._sizes = sizes
         self._files = vector_files.VectorFiles()
+        self._readers = Readers(root)
 
     def replace_hour(self, hour: str, table: pa.Table) -> HourIndexed:
         """Make `table` (rows of `enriched_items`) all that the index has of `hour`.
@@ -184,8 +185,12 @@ class SearchIndex:
 
     def _read(self, read: Callable[[Snapshot], T], without: T) -> T:
         """What `read` makes of a snapshot; `without` where there is no index."""
-        with store.snapshot(self._root) as snapshot:
+        with self._readers.snapshot() as snapshot:
             return without if snapshot is None else read(snapshot)
+
+    def close(self) -> None:
+        """Close what is kept open for the next search."""
+        self._readers.close()
 
     def exists(self) -> bool:
         """Whether there is an index, well or damaged."""

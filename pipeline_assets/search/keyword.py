@@ -4,7 +4,7 @@ import math
 import sqlite3
 from collections.abc import Sequence
 
-from pipeline_assets.search.filters import PASSES, Filters
+from pipeline_assets.search.filters import EVERYTHING, PASSES, Filters
 from pipeline_assets.search.ranking import PENDING_WEIGHT, Match
 from pipeline_assets.search.words import name_key
 
@@ -23,15 +23,24 @@ LEAST_IDF = 1e-6
 SNIPPET_TOKENS = 24
 ITEMS = "SELECT items FROM total"
 COUNT = "SELECT COUNT(*) FROM keyword WHERE keyword MATCH ?"
-# Equal scores are cut by quality, so that a crowd of twins cannot hide the best of them. The plus
-# keeps SQLite from looking up each essential row on its own, which is slower than reading all.
-BEST = f"""
-SELECT entry.entry_id, -bm25(keyword, :name, :label_weight, :title, :description, :text) AS score
-FROM keyword JOIN entry ON entry.entry_id = keyword.rowid
-WHERE keyword MATCH :expression AND {PASSES} AND (:essential IS NULL
-    OR +keyword.rowid IN (SELECT rowid FROM keyword WHERE keyword MATCH :essential))
-ORDER BY score DESC, COALESCE(entry.quality, :pending) DESC, entry.item_id LIMIT :depth
+SCORE = "-bm25(keyword, :name, :label_weight, :title, :description, :text) AS score"
+# The plus keeps SQLite from looking up each essential row on its own, which is slower than reading
+# all.
+MATCHES = """keyword MATCH :expression AND (:essential IS NULL
+    OR +keyword.rowid IN (SELECT rowid FROM keyword WHERE keyword MATCH :essential))"""
+SCORED = f"SELECT rowid AS entry_id, {SCORE} FROM keyword WHERE {MATCHES}"  # noqa: S608 - constants
+SCORED_THAT_PASS = f"""
+SELECT entry_id, {SCORE} FROM keyword JOIN entry ON entry_id = keyword.rowid
+WHERE {MATCHES} AND {PASSES}
 """  # noqa: S608 - of constants only
+# Equal scores are cut by quality, so that a crowd of twins cannot hide the best of them. Only what
+# may be among the best is looked up for that.
+BEST = """
+WITH scored AS MATERIALIZED ({scored})
+SELECT entry_id, score FROM scored JOIN entry USING (entry_id)
+WHERE score >= COALESCE((SELECT score FROM scored ORDER BY score DESC LIMIT 1 OFFSET :last), 0)
+ORDER BY score DESC, COALESCE(quality, :pending) DESC, item_id LIMIT :depth
+"""
 NAMED = f"""
 SELECT entry_id FROM entry WHERE is_current = 1 AND name_key = :key AND {PASSES}
 ORDER BY COALESCE(quality, :pending) DESC, item_id LIMIT :depth
@@ -81,8 +90,11 @@ def _best(
         "essential": None if essential is None else _any_of(essential),
         "pending": PENDING_WEIGHT,
         "depth": depth,
+        "last": depth - 1,
     }
-    found = connection.execute(BEST, FIELD_WEIGHTS | filters.values | values)
+    scored = SCORED if filters == EVERYTHING else SCORED_THAT_PASS
+    query = BEST.format(scored=scored)
+    found = connection.execute(query, FIELD_WEIGHTS | filters.values | values)
     return [Match(entry_id, score) for entry_id, score in found]
 
 

@@ -77,8 +77,9 @@ def fuse(lists: Mapping[str, Sequence[Match]], candidates: Mapping[int, Candidat
     gains: dict[int, dict[str, Gain]] = {}
     best = _best(lists)
     for name, matches in lists.items():
+        best_score = best.get(_kind(name), 1.0)
         for match, rank in _placed(matches):
-            confidence = match.score / best[_kind(name)]
+            confidence = match.score / best_score
             gain = candidates[match.entry_id].weight * confidence / (RRF_K + rank)
             gains.setdefault(match.entry_id, {})[name] = Gain(rank, match.score, confidence, gain)
     scores = {id_: sum(one.gain for one in own.values()) for id_, own in gains.items()}
@@ -94,8 +95,9 @@ def _best(lists: Mapping[str, Sequence[Match]]) -> dict[str, float]:
     """The best score of each kind: `keyword`, or `vector:<space>` whatever the modality."""
     best: dict[str, float] = {}
     for name, matches in lists.items():
-        for match in matches:
-            best[_kind(name)] = max(match.score, best.get(_kind(name), match.score))
+        if matches:
+            own, kind = max(match.score for match in matches), _kind(name)
+            best[kind] = max(own, best.get(kind, own))
     return best
 
 

@@ -19,8 +19,8 @@ Embedders = Mapping[str, Embedder]
 class Sizes:
     """From which sizes on the vectors of a space and modality are kept in another way."""
 
-    exact_up_to: int = 100_000
-    """Vectors that are all compared with the query: 10 ms for as many of 512 dimensions."""
+    exact_up_to: int = 50_000
+    """Vectors that are all compared with the query: 8 ms of a core, of 512 dimensions each."""
 
     tail: int = 10_000
     """New vectors beside a file, compared one by one, before they go into it."""

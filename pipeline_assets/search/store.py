@@ -1,17 +1,15 @@
 """The SQLite side of the index: one row per item and hour, and which of them are current.
 
-A writer changes everything in one transaction; readers work on a snapshot (WAL), so that they see
-the index before a change or after it.
+A writer changes everything in one transaction; readers, who are in `readers`, work on a snapshot
+(WAL), so that they see the index before a change or after it.
 """
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline_assets.adapters.files import sync_file, sync_folder
-from pipeline_assets.search import generations
 from pipeline_assets.search.errors import IndexDamaged
 
 DATABASE = "index.db"
@@ -72,56 +70,13 @@ CREATE VIRTUAL TABLE keyword USING fts5 (
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A reading connection that sees one state throughout, and the folder of its generation."""
-
-    connection: sqlite3.Connection
-    folder: Path
-
-
-@contextmanager
-def snapshot(root: Path) -> Iterator[Snapshot | None]:
-    """The index as it is now; None where there is none.
-
-    Raises `IndexDamaged` for a database that SQLite cannot read.
-    """
-    try:
-        opened = _opened(root)
-        if opened is None:
-            yield None
-            return
-        with closing(opened.connection):
-            yield opened
-    except sqlite3.DatabaseError as error:
-        raise IndexDamaged(str(root), str(error)) from error
-
-
-def _opened(root: Path) -> Snapshot | None:
-    """The current generation, opened; the next one where it was replaced in the meantime."""
-    while True:
-        folder = generations.current(root)
-        if folder is None:
-            return None
-        try:
-            connection = _connect(folder / DATABASE)
-            connection.execute("PRAGMA query_only = ON")
-            connection.execute("BEGIN")
-            connection.execute("SELECT COUNT(*) FROM vector_index").fetchone()
-        except sqlite3.OperationalError:
-            if generations.current(root) == folder:
-                raise
-        else:
-            return Snapshot(connection, folder)
-
-
 @contextmanager
 def transaction(folder: Path) -> Iterator[sqlite3.Connection]:
     """A writing connection that commits at the end, and changes nothing on an exception.
 
     To be called by the only writer.
     """
-    with closing(_connect(folder / DATABASE)) as connection:
+    with closing(connect(folder / DATABASE)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield connection
         connection.execute("COMMIT")
@@ -139,7 +94,7 @@ def create(folder: Path) -> None:
 def building(folder: Path) -> Iterator[sqlite3.Connection]:
     """A connection that fills a new index in one go; durable at the end, worthless before it."""
     create(folder)
-    with closing(_connect(folder / DATABASE)) as connection:
+    with closing(connect(folder / DATABASE)) as connection:
         connection.execute("PRAGMA journal_mode = OFF")
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("BEGIN IMMEDIATE")
@@ -150,9 +105,15 @@ def building(folder: Path) -> Iterator[sqlite3.Connection]:
     sync_folder(folder)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection to the database at `path`, for one thread at a time.
+
+    Raises `IndexDamaged` for another schema.
+    """
     uri = f"{path.absolute().as_uri()}?mode=rw"  # never makes an empty database
-    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None)
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+    )
     try:
         for setting in SETTINGS:
             connection.execute(f"PRAGMA {setting}")

@@ -19,9 +19,9 @@ import numpy as np
 
 from pipeline_assets.search import calibration, vector, vector_rows
 from pipeline_assets.search.nearest import Searched
+from pipeline_assets.search.readers import Snapshot
 from pipeline_assets.search.records import Sizes, VectorIndex
 from pipeline_assets.search.replace import SpaceModality
-from pipeline_assets.search.store import Snapshot
 
 SUFFIX = ".faiss"
 EXACT, GRAPH = "exact", "hnsw"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.search import SearchIndex, keyword, store, words
+from pipeline_assets.search import SearchIndex, keyword, words
 from pipeline_assets.search.filters import EVERYTHING
+from pipeline_assets.search.readers import Readers
 from pipeline_assets_tests.search.samples import HOUR, item, table
 
 DEPTH = 20
@@ -30,7 +31,7 @@ def connection(index: SearchIndex, root: Path) -> Iterator[sqlite3.Connection]:
         for n in range(400)
     ]
     index.replace_hour(HOUR, table(*rows))
-    with store.snapshot(root) as snapshot:
+    with Readers(root).snapshot() as snapshot:
         assert snapshot is not None
         yield snapshot.connection
 

@@ -1,0 +1,96 @@
+"""Reading the index: each reader sees one state of it throughout.
+
+Connections are kept for the next reader: to open one, which reads the schema, and to close it,
+which unmaps what was read, took as long as to look up a rare word.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline_assets.search import generations, store
+from pipeline_assets.search.errors import IndexDamaged
+
+KEPT = 8
+"""Connections that wait for the next reader: `serve` has as many at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A reading connection that sees one state throughout, and the folder of its generation."""
+
+    connection: sqlite3.Connection
+    folder: Path
+
+
+class Readers:
+    """Snapshots of the index in the folder `root`, for any number of threads."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._lock = threading.Lock()
+        self._waiting: list[Snapshot] = []
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot | None]:
+        """The index as it is now; None where there is none.
+
+        Raises `IndexDamaged` for a database that SQLite cannot read.
+        """
+        try:
+            begun = self._begun()
+            if begun is None:
+                yield None
+                return
+            try:
+                yield begun
+            except BaseException:
+                begun.connection.close()
+                raise
+            self._keep(begun)
+        except sqlite3.DatabaseError as error:
+            raise IndexDamaged(str(self._root), str(error)) from error
+
+    def close(self) -> None:
+        """Close what waits for the next reader."""
+        with self._lock:
+            while self._waiting:
+                self._waiting.pop().connection.close()
+
+    def _begun(self) -> Snapshot | None:
+        """The current generation; the next one where it was replaced in the meantime."""
+        while True:
+            folder = generations.current(self._root)
+            if folder is None:
+                return None
+            try:
+                connection = self._waiting_for(folder) or store.connect(folder / store.DATABASE)
+                connection.execute("PRAGMA query_only = ON")
+                connection.execute("BEGIN")
+                connection.execute("SELECT COUNT(*) FROM vector_index").fetchone()
+            except sqlite3.OperationalError:
+                if generations.current(self._root) == folder:
+                    raise
+            else:
+                return Snapshot(connection, folder)
+
+    def _waiting_for(self, folder: Path) -> sqlite3.Connection | None:
+        """A connection to this generation; those to others hold the space of what is removed."""
+        with self._lock:
+            while self._waiting:
+                one = self._waiting.pop()
+                if one.folder == folder:
+                    return one.connection
+                one.connection.close()
+        return None
+
+    def _keep(self, snapshot: Snapshot) -> None:
+        snapshot.connection.execute("ROLLBACK")
+        with self._lock:
+            if len(self._waiting) < KEPT:
+                self._waiting.append(snapshot)
+                return
+        snapshot.connection.close()
