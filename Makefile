@@ -31,7 +31,8 @@ run: $(READY)  ## the demo: an outage at 3 am, everything processed, healed in t
 	$(BIN)/pipeline-assets demo
 
 ui: $(READY)  ## Dagster's webserver and daemon on this folder, at http://127.0.0.1:3000
-	DAGSTER_HOME=$(CURDIR) $(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port 3000
+	DAGSTER_HOME=$(CURDIR) $(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1 --port 3000 \
+		--log-format $(or $(filter json,$(PIPELINE_LOG_FORMAT)),colored)
 
 test: $(READY)  ## lint, types and tests, as CI runs them
 	$(BIN)/ruff check

@@ -43,6 +43,7 @@ from pipeline_assets.checks.freshness import freshness_check, hourly_freshness, 
 from pipeline_assets.checks.monitoring import drift_check, volume_check
 from pipeline_assets.checks.tables import table_checks
 from pipeline_assets.derived import DERIVED
+from pipeline_assets.logs import configure_dagster
 from pipeline_assets.settings import Settings, load_settings
 from pipeline_assets.stages import all_stages, strict_tables
 
@@ -78,6 +79,7 @@ def _kept_fresh(
 
 def _definitions() -> dg.Definitions:
     settings = load_settings()
+    configure_dagster(settings.log_format)
     hours = hourly(settings)
     hour, heal = hour_job(), heal_job(settings)
     scheduled = [hourly_rejects(), weekly_drill(), daily_retention(), hourly_freshness()]

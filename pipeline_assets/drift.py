@@ -6,6 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline_assets.adapters.s3_storage import S3Storage
+from pipeline_assets.adapters.s3_urls import S3Url
+from pipeline_assets.adapters.storage import LocalStorage, Storage
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.core.drift import (
@@ -25,6 +28,9 @@ REFERENCE_HOURS = 24
 """A day, so that what always differs between day and night is in the reference."""
 MIN_ROWS = 100
 """Below this an hour says nothing: distances between small samples are large by chance."""
+
+REFERENCE = "PIPELINE_DRIFT_REFERENCE"
+PARTS = ("*.parquet", "*/*.parquet")
 
 CATEGORIES = ("kind", "language", "label", "modality")
 NUMBERS = (
@@ -64,7 +70,7 @@ MEANINGS = {
 }
 
 
-def drift(tables: Tables, hour: str, fixed: Path | None = None) -> pa.Table:
+def drift(tables: Tables, hour: str, fixed: Path | S3Url | None = None) -> pa.Table:
     """An hour against the day before it, or against the features in a file; a row a feature."""
     now = tables.read(FEATURES, hour)
     reference = _window(tables, hour) if fixed is None else read_reference(fixed)
@@ -92,25 +98,40 @@ def compared(now: pa.Table, reference: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
-def read_reference(path: Path) -> pa.Table:
+def read_reference(place: Path | S3Url) -> pa.Table:
     """A fixed reference: a Parquet file, or a folder of them, with columns of `item_features`.
 
     Raises `SettingsError` where it cannot be read or has none of the features.
     """
-    import pyarrow.parquet as pq  # noqa: PLC0415
-
     wanted = "a Parquet file, or a folder of them, with columns of item_features"
     try:
-        names = [*CATEGORIES, *NUMBERS, "fallback"]
-        there = pq.ParquetDataset(path).schema.names
-        table = pq.read_table(path, columns=[name for name in names if name in there])
+        parts = [_features(storage.open(name).source) for storage, name in _files(place)]
     except (OSError, pa.ArrowInvalid) as error:
-        raise SettingsError("PIPELINE_DRIFT_REFERENCE", path, f"{wanted}; {error}") from None
+        raise SettingsError(REFERENCE, str(place), f"{wanted}; {error}") from None
+    table = pa.concat_tables(parts, promote_options="permissive")
     if not set(table.column_names) & {*CATEGORIES, *NUMBERS}:
-        raise SettingsError(
-            "PIPELINE_DRIFT_REFERENCE", path, f"{wanted}: one or more of {', '.join(names[:-1])}"
-        )
+        one_of = ", ".join((*CATEGORIES, *NUMBERS))
+        raise SettingsError(REFERENCE, str(place), f"{wanted}: one or more of {one_of}")
     return table
+
+
+def _files(place: Path | S3Url) -> list[tuple[Storage, str]]:
+    """The file, or those of the folder and of its folders, as tables have one for each hour."""
+    storage: Storage
+    if isinstance(place, Path):
+        storage, name = LocalStorage(place.parent), place.name
+    else:
+        storage, name = S3Storage(S3Url(place.bucket), Path()), place.key
+    below = [each for pattern in PARTS for each in storage.names(name, pattern)]
+    return [(storage, each) for each in below or [name]]
+
+
+def _features(source: pa.NativeFile) -> pa.Table:
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    file = pq.ParquetFile(source)
+    names = [*CATEGORIES, *NUMBERS, "fallback"]
+    return file.read([name for name in names if name in file.schema_arrow.names])
 
 
 def said(table: pa.Table) -> str:

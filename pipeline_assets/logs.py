@@ -1,8 +1,9 @@
-"""The log of the commands: lines for people, or JSON for machines (PIPELINE_LOG_FORMAT).
+"""The log: lines for people, or JSON for machines (PIPELINE_LOG_FORMAT).
 
 Whatever is logged, by us or by a library, no credentials of an address get into it. Worker
-processes hand their records over to the command that started them, so this is the one place.
-Dagster's own lines are events of its runs, and go where its configuration says.
+processes hand their records over to the process that started them, so this is the one place.
+Dagster's webserver and daemon write JSON themselves (`--log-format json`), whose names for time,
+level, logger and message are ours, too.
 """
 
 import json
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Any
 
 from pipeline_assets.errors import without_secrets
 
@@ -19,6 +21,14 @@ LIBRARIES_OWN = frozenset(
     {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 )
 """What a record has by itself; the rest somebody gave as `extra`."""
+
+DAGSTER = "dagster"
+SERVICES = ("dagster.daemon", "dagster.code_server", "dagster-webserver")
+OF_A_RUN = "dagster_meta"
+"""What Dagster gives the records of a run."""
+
+RUNS_OWN = frozenset({OF_A_RUN, "dagster_event", "dagster_event_batch_metadata"})
+NAMED_OF_A_RUN = ("run_id", "job_name", "step_key")
 
 
 class LogFormat(StrEnum):
@@ -35,6 +45,50 @@ def configure_logging(form: LogFormat) -> None:
     logging.basicConfig(level=LEVEL, handlers=[handler])
 
 
+def configure_dagster(form: LogFormat) -> None:
+    """Have Dagster's lines of this process, a code server's or a run's, be JSON where ours are.
+
+    The people's form is Dagster's own.
+    """
+    if form is LogFormat.JSON:
+        configure_logging(form)
+        logging.getLogger(DAGSTER).handlers.clear()  # its records go on to the root's
+        # Each run and tick makes a logger of its own for the console, which dagster.yaml and a
+        # run's configuration can add to, and not replace.
+        logging.setLoggerClass(JsonLogger)
+
+
+def configure_services(form: LogFormat) -> None:
+    """Have Dagster's services say in their JSON what went wrong, and no secret.
+
+    By themselves they write `<traceback object>` for an error.
+    """
+    if form is LogFormat.JSON:
+        logging.setLogRecordFactory(ServiceRecord)
+
+
+class ServiceRecord(logging.LogRecord):
+    """A record that has its error as text, if it is of a service: a run's are Dagster's to read."""
+
+    def __init__(self, name: str | None, *arguments: Any, **more: Any) -> None:
+        super().__init__(name or "", *arguments, **more)  # a copy is of nobody at first
+        if self.name.startswith(SERVICES):
+            self.msg, self.args = without_secrets(str(self.msg)), _cleaned_arguments(self.args)
+            if self.exc_info:
+                self.error = without_secrets(logging.Formatter().formatException(self.exc_info))
+                self.exc_info = None
+
+
+class JsonLogger(logging.Logger):
+    """A logger whose streams are JSON lines, however they are set up."""
+
+    def addHandler(self, hdlr: logging.Handler) -> None:  # noqa: N802 - the library's name
+        """Add one; files are left as they are."""
+        if isinstance(hdlr, logging.StreamHandler) and not isinstance(hdlr, logging.FileHandler):
+            hdlr.setFormatter(JsonLines())
+        super().addHandler(hdlr)
+
+
 class TextLines(logging.Formatter):
     """Level, logger and message; a traceback after it."""
 
@@ -47,22 +101,41 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """An object a line: time, level, logger, message, process; what `extra` says; an error."""
+    """An object a line: timestamp, level, logger, event (the message), process, and more.
+
+    Namely what `extra` says, an error, and of a run's line the run, job, step and type of event.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         """The record, without secrets."""
-        extra = {key: value for key, value in vars(record).items() if key not in LIBRARIES_OWN}
+        known = LIBRARIES_OWN | RUNS_OWN
+        extra = {key: value for key, value in vars(record).items() if key not in known}
         said = {
             **extra,
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            **_of_a_run(getattr(record, OF_A_RUN, None)),
+            "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat(),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "event": record.getMessage(),
             "process": record.process,
         }
         if record.exc_info:
             said["error"] = self.formatException(record.exc_info)
         return json.dumps(_cleaned(said), ensure_ascii=False)
+
+
+def _of_a_run(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Where a line comes from, in Dagster's own names."""
+    if given is None:
+        return {}
+    named = {name: given[name] for name in NAMED_OF_A_RUN if given[name] is not None}
+    event = given["dagster_event"]
+    return named if event is None else {**named, "event_type": event.event_type_value}
+
+
+def _cleaned_arguments(given: Any) -> Any:
+    """Those of a message, whatever it makes of them."""
+    return tuple(map(_cleaned, given)) if isinstance(given, tuple) else _cleaned(given)
 
 
 def _cleaned(value: object) -> object:

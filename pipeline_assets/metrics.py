@@ -1,19 +1,23 @@
-"""What a scrape by Prometheus is told. It reads summaries and the state database, no table of rows.
+"""What a scrape by Prometheus is told. It reads summaries and databases, no table of rows.
 
 Everything is a gauge: the platform's figures are of its tables as they are now, and go down when
 rows heal. What is summed up over hours is of the newest `HOURS` that there are.
 """
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from dagster import DagsterError
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
+from sqlalchemy.exc import SQLAlchemyError
 
+from pipeline_assets.adapters.dagster_events import runs_by_job
 from pipeline_assets.adapters.hours import SUMMARY
 from pipeline_assets.assets.partitions import HOUR_FORMAT
 from pipeline_assets.core.breaker import Mode
@@ -21,12 +25,16 @@ from pipeline_assets.core.healing import Priority
 from pipeline_assets.core.status import Status
 from pipeline_assets.derived import ENRICHED, RETRY_QUEUE
 from pipeline_assets.drift import NAME as DRIFT
+from pipeline_assets.errors import PipelineError
 from pipeline_assets.hour_statistics import LATENCY
 from pipeline_assets.hour_statistics import NAME as STATISTICS
 from pipeline_assets.reliability import NAME as RELIABILITY
+from pipeline_assets.running import instance
 
 if TYPE_CHECKING:
     from pipeline_assets.resources import Resources
+
+log = logging.getLogger(__name__)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 HOURS = 24
@@ -45,7 +53,7 @@ class _Now(Collector):
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Every family, whether it has samples or not."""
-        for part in (_of_hours, _of_the_newest_hour, _of_the_state):
+        for part in (_of_hours, _of_the_newest_hour, _of_the_state, _of_dagster):
             yield from part(self._resources)
 
 
@@ -188,6 +196,29 @@ def _of_the_state(resources: "Resources") -> Iterator[GaugeMetricFamily]:
         "What paid calls have cost since midnight UTC; the stage * is all together.",
         ("stage",),
         {(stage,): usd for stage, usd in resources.budgets.spent_today().items()},
+    )
+
+
+def _of_dagster(resources: "Resources") -> Iterator[GaugeMetricFamily]:
+    """Runs; without samples where Dagster's instance is not there, or cannot be asked now."""
+    since = resources.clock() - timedelta(hours=HOURS)
+    try:
+        with instance() as dagster:
+            runs = runs_by_job(dagster, since.timestamp())
+    except (DagsterError, SQLAlchemyError, PipelineError, OSError) as error:
+        log.warning("the metrics say nothing of runs: %s", error)
+        runs = []
+    yield _gauge(
+        "pipeline_runs",
+        f"Dagster's runs that ended in the last {HOURS} hours, or have not ended yet.",
+        ("job", "outcome"),
+        {(each.job, each.outcome): each.runs for each in runs},
+    )
+    yield _gauge(
+        "pipeline_runs_duration_seconds",
+        "Time of those that ended, all together.",
+        ("job", "outcome"),
+        {(each.job, each.outcome): each.seconds for each in runs if each.seconds},
     )
 
 

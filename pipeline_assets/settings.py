@@ -208,17 +208,19 @@ class Settings(BaseSettings):
         timedelta(hours=36), description="how old the newest hour may be: 36h, 2d"
     )
     log_format: LogFormat = Field(
-        LogFormat.TEXT, description="how the commands write their log: text, or json"
+        LogFormat.TEXT,
+        description="how commands, code servers and runs write their log: text, or json",
     )
     quality_limits: Shares = Field(
         {},
         description="what tables should reach, by asset: enriched_items.mean=0.9,"
         "image_labels.ok=0.95,fetched.internal=0.01",
     )
-    drift_reference: Path | None = Field(
+    drift_reference: Annotated[Path | S3Url | None, NoDecode] = Field(
         None,
-        description="a Parquet file, or a folder of them, with columns of item_features, that each "
-        "hour is compared with, such as the model's training data; unset: the day before the hour",
+        description="a Parquet file, or a folder of them, here or at s3://…, with columns of "
+        "item_features, that each hour is compared with, such as the model's training data; unset: "
+        "the day before the hour",
     )
     drill_items: int = Field(
         100, ge=1, le=100_000, description="rows of each stage on which fallbacks are drilled"
@@ -356,6 +358,11 @@ class Settings(BaseSettings):
         if isinstance(value, str) and "://" in value:  # as a path it would be a folder named "s3:"
             return S3Url.parse(value)
         return value
+
+    @field_validator("drift_reference", mode="before")
+    @classmethod
+    def _reference(cls, value: object) -> object:
+        return S3Url.parse(value) if isinstance(value, str) and "://" in value else value
 
     @field_validator("data")
     @classmethod

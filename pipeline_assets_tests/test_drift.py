@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline_assets.adapters.s3_storage import S3Storage
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.drift import (
     CATEGORIES,
@@ -24,6 +25,8 @@ from pipeline_assets.drift import (
 )
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.item_features import NAME as FEATURES
+from pipeline_assets.settings import load_settings
+from pipeline_assets_tests.s3 import S3Server
 from pipeline_assets_tests.synthetic import Source
 
 BEFORE, NOW = "2026-03-02-05", "2026-03-02-06"
@@ -174,6 +177,29 @@ def test_hours_of_ones_own_tables_are_a_fixed_reference(tables: Tables) -> None:
     write_hour(tables, NOW)
     table = drift(tables, NOW, Path(tables.url(FEATURES, NOW)).parents[1])
     assert found(table)["label"]["reference_rows"] == 2 * AN_HOUR
+
+
+@pytest.mark.parametrize("wanted", ["trained/on.parquet", "trained", ""])
+def test_a_fixed_reference_may_be_in_a_bucket(
+    tables: Tables, s3: S3Server, tmp_path: Path, wanted: str
+) -> None:
+    """An object, or all that end in `.parquet` below a prefix."""
+    write_hour(tables, NOW)
+    pq.write_table(USUAL.items(A_DAY, np.random.default_rng(3)), tmp_path / "a.parquet")
+    root = s3.root()
+    S3Storage(root, tmp_path).put("trained/on.parquet", (tmp_path / "a.parquet").read_bytes())
+    S3Storage(root, tmp_path).put("trained/README.md", b"what it is")
+    place = load_settings(drift_reference=str(root / wanted)).drift_reference
+    table = drift(tables, NOW, place)
+    assert found(table)["label"]["reference_rows"] == A_DAY
+    assert moved(table) == set()
+
+
+def test_a_reference_that_is_not_in_the_bucket_is_named(tables: Tables, s3: S3Server) -> None:
+    """By the setting, too."""
+    write_hour(tables, NOW)
+    with pytest.raises(SettingsError, match=r"PIPELINE_DRIFT_REFERENCE='s3://.*/none.parquet'"):
+        drift(tables, NOW, s3.root() / "none.parquet")
 
 
 @pytest.mark.parametrize("content", [None, b"no Parquet", pa.table({"colour": ["red"]})])

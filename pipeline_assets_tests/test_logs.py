@@ -6,12 +6,13 @@ import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.logs import JsonLines, TextLines
+from pipeline_assets.logs import JsonLines, ServiceRecord, TextLines
 from pipeline_assets.settings import load_settings
 
 ADDRESS = "https://user:pa55word@example.com/a?token=t0ken"
@@ -36,16 +37,16 @@ def raised() -> Any:
 
 
 def test_a_line_of_json_has_what_machines_look_for() -> None:
-    """Time in UTC, level, logger, message, process, and what `extra` says."""
+    """Time in UTC, level, logger, message as Dagster calls them, process, and `extra`."""
     line = JsonLines().format(
         record("%s of %d", "fetched", 3, exc_info=None, extra={"hour": "2026-03-02-06"})
     )
     assert json.loads(line) == {
         "hour": "2026-03-02-06",
-        "time": "2026-03-02T06:00:00.500000+00:00",
+        "timestamp": "2026-03-02T06:00:00.500000+00:00",
         "level": "warning",
         "logger": "pipeline_assets.adapters.leases",
-        "message": "fetched of 3",
+        "event": "fetched of 3",
         "process": 7,
     }
     assert "\n" not in line
@@ -76,6 +77,89 @@ def test_no_secret_gets_in_by_extra_either() -> None:
     assert "t0ken" not in line
 
 
+def test_a_line_of_a_run_says_which_run_job_and_step_it_is_of() -> None:
+    """In Dagster's names, and without the event itself, which its storage has."""
+    meta = {"run_id": "a-run", "job_name": "hour", "step_key": None, "job_tags": {"a": "b"}}
+    event = SimpleNamespace(event_type_value="STEP_START")
+    extra = {"dagster_meta": {**meta, "dagster_event": event}, "dagster_event": event}
+    said = json.loads(JsonLines().format(record("x", exc_info=None, extra=extra)))
+    said = {name: said[name] for name in said.keys() - {"timestamp", "level", "logger", "process"}}
+    assert said == {
+        "run_id": "a-run",
+        "job_name": "hour",
+        "event_type": "STEP_START",
+        "event": "x",
+    }
+
+
+DAGSTERS = """
+import logging
+import dagster as dg
+from dagster._utils.log import configure_loggers
+from pipeline_assets.logs import LogFormat, configure_dagster
+configure_loggers()
+configure_dagster(LogFormat("{form}"))
+logging.getLogger("dagster.code_server").info("loaded %d jobs", 2)
+
+@dg.job
+def hour(): pass
+
+hour.execute_in_process()
+"""
+
+
+A_SERVICE = """
+import logging
+from dagster._utils.log import configure_loggers
+from pipeline_assets.logs import LogFormat, configure_services
+configure_services(LogFormat("{form}"))
+configure_loggers(formatter="json")
+try:
+    int("{address}")
+except ValueError:
+    logging.getLogger("dagster.daemon.SensorDaemon").exception("cannot reach %s", "{address}")
+"""
+
+
+def test_a_services_json_has_the_error_and_no_secret() -> None:
+    """Though it is Dagster that writes it; without us it has neither a traceback nor a scruple."""
+    code = A_SERVICE.format(form="json", address=ADDRESS)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    line = json.loads(done.stdout)
+    assert line["logger"] == "dagster.daemon.SensorDaemon"
+    assert line["event"].startswith("cannot reach https://")
+    assert "Traceback (most recent call last)" in line["error"]
+    assert "ValueError: invalid literal" in line["error"]
+    assert "pa55word" not in done.stdout
+    assert "t0ken" not in done.stdout
+
+
+def test_records_of_others_keep_their_errors() -> None:
+    """A run's are what Dagster makes its events from."""
+    made = ServiceRecord("dagster", logging.ERROR, "f", 1, "%s", (ADDRESS,), raised())
+    assert made.exc_info is not None
+    assert made.args == (ADDRESS,)
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_dagsters_own_lines_follow_in_a_process_that_loads_the_definitions(form: str) -> None:
+    """A code server's, and those of its runs, whatever their configuration; once each."""
+    done = subprocess.run(
+        [sys.executable, "-c", DAGSTERS.format(form=form)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    lines = (done.stdout + done.stderr).splitlines()
+    assert sum("loaded 2 jobs" in line for line in lines) == 1
+    assert sum("Started execution of run" in line for line in lines) == 1
+    if form == "json":
+        names = {"timestamp", "level", "logger", "event", "process"}
+        assert all(json.loads(line).keys() >= names for line in lines)
+    else:
+        assert not [line for line in lines if line.startswith("{")]
+
+
 @pytest.mark.parametrize(("form", "is_json"), [("json", True), ("text", False)])
 def test_a_command_writes_as_it_is_told(form: str, tmp_path: Path, *, is_json: bool) -> None:
     """To stderr, so that what it prints stays what was asked for."""
@@ -94,7 +178,7 @@ def test_a_command_writes_as_it_is_told(form: str, tmp_path: Path, *, is_json: b
     )
     assert done.stdout == ""
     if is_json:
-        assert json.loads(done.stderr)["message"] == "said so"
+        assert json.loads(done.stderr)["event"] == "said so"
     else:
         assert done.stderr == "WARNING library: said so\n"
 

@@ -1,7 +1,11 @@
 """What a scrape is told."""
 
+import shutil
 import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import dagster as dg
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -21,6 +25,12 @@ from pipeline_assets.stages import stage_tables
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, ITEMS, Platform
 
 Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+@pytest.fixture(autouse=True)
+def _away_from_the_projects_own_dagster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
 
 
 def scraped(platform: Platform) -> Values:
@@ -111,6 +121,48 @@ def test_a_scrape_is_soon_over(summed_up: Platform) -> None:
     started = time.process_time()
     scraped(summed_up)
     assert time.process_time() - started < 0.5
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: Platform) -> Path:
+    """A DAGSTER_HOME with our dagster.yaml, over the same data root."""
+    shutil.copy(Path(__file__).parents[1] / "dagster.yaml", tmp_path)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    monkeypatch.setenv("PIPELINE_DATA", str(platform.resources.data))
+    return tmp_path
+
+
+def test_runs_of_the_last_day_are_there(platform: Platform, home: Path) -> None:
+    """By job and outcome, with the time that they took."""
+
+    @dg.job
+    def rejects() -> None:
+        """Nothing to do."""
+
+    assert home.is_dir()
+    platform.clock.at = datetime.now(UTC)
+    with dg.DagsterInstance.get() as instance:
+        for _time in range(2):
+            rejects.execute_in_process(instance=instance)
+    values = scraped(platform)
+    assert value(values, "pipeline_runs", job="rejects", outcome="success") == 2
+    assert value(values, "pipeline_runs_duration_seconds", job="rejects", outcome="success") > 0
+    platform.clock.at += timedelta(days=2)
+    assert not [name for name, _labels in scraped(platform) if name.startswith("pipeline_runs")]
+
+
+@pytest.mark.parametrize("config", [None, "storage: {no such: thing}"])
+def test_without_dagsters_instance_nothing_is_said_of_runs(
+    platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str | None
+) -> None:
+    """Not there, or not usable: the family is without samples, and the others are as they were."""
+    if config is not None:
+        (tmp_path / "dagster.yaml").write_text(config)
+        monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    text = prometheus_text(platform.resources)
+    assert "# TYPE pipeline_runs gauge" in text
+    assert "\npipeline_runs{" not in text
+    assert "\npipeline_accelerator_healthy 1" in text
 
 
 def test_names_and_help_keep_to_the_conventions(summed_up: Platform) -> None:

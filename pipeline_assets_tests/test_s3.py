@@ -202,6 +202,25 @@ def test_doctor_tries_the_bucket(remote: Platform, monkeypatch: pytest.MonkeyPat
     assert remote.resources.shards.names("", "*") == []
 
 
+def test_doctor_takes_no_hour_into_the_index_of_this_host(
+    remote: Platform, goods: Goods, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that is new is well: the first search reads them."""
+    remote.feed([goods.product("a")])
+    finish(remote)
+    other = on_another_host(remote, tmp_path / "other").resources
+    monkeypatch.setattr(
+        doctor_module, "LOOKS", [look for look in doctor_module.LOOKS if look[0] == "search index"]
+    )
+    (finding,) = doctor(other)
+    assert (finding.ok, finding.found) == (True, "not there yet; the first search makes it")
+    assert not (other.data / "search").exists()
+    assert other.search.count() == 1
+    (finding,) = doctor(other)
+    assert finding.ok
+    assert "1 items of 1 hours" in finding.found
+
+
 def test_doctor_says_that_there_is_no_bucket(
     s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

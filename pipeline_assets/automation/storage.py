@@ -22,6 +22,7 @@ from sqlalchemy import NullPool, QueuePool, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 
 from pipeline_assets.errors import SettingsError, StorageError
+from pipeline_assets.logs import configure_services
 from pipeline_assets.settings import ENV_PREFIX, Settings, load_settings
 
 URL_FIELD = "dagster_storage_url"
@@ -134,6 +135,7 @@ class EnvironmentStorage(DagsterPostgresStorage):
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Any:  # noqa: ARG003 - Dagster's signature
         """A `DagsterPostgresStorage` or a `DagsterSqliteStorage`."""
         settings = load_settings()
+        configure_services(settings.log_format)  # the daemon and the webserver load little else
         if url := storage_url(settings):
             event.listen(QueuePool, "checkout", _tried_before_use)
             with _database_locked(url):

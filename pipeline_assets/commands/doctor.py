@@ -1,13 +1,15 @@
 """`doctor`: what is wrong with this installation, and how to mend it."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
 from pipeline_assets.adapters.files import write_durably
 from pipeline_assets.adapters.s3_storage import S3Storage
 from pipeline_assets.adapters.storage import NOT_THERE
+from pipeline_assets.commands.index import missing
+from pipeline_assets.derived import ENRICHED
 from pipeline_assets.errors import Overtaken, without_secrets
 from pipeline_assets.resources import FALLBACK, PRIMARY, Resources, load_model
 from pipeline_assets.settings import unknown_variables
@@ -15,6 +17,8 @@ from pipeline_assets.settings import unknown_variables
 LOW_DISK_BYTES = 2_000_000_000
 MAX_CLOCK_SKEW_S = 5.0
 PROBE = b"written by pipeline-assets doctor"
+REBUILD = "`pipeline-assets index rebuild` makes it anew from enriched_items"
+NAMED_HOURS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ Look = Callable[[Resources], str]
 
 
 def doctor(resources: Resources) -> list[Finding]:
-    """Look at storage, databases, feed, models, accelerator and clock. Never raises."""
+    """Look at storage, databases, feed, models, accelerator, index and clock. Never raises."""
     return list(_findings(resources))
 
 
@@ -173,6 +177,34 @@ def _accelerator(resources: Resources) -> str:
     return f"{health.name}{memory}"
 
 
+def _search_index(resources: Resources) -> str:
+    from pipeline_assets.search import IndexDamaged, SearchIndex  # noqa: PLC0415 - loads FAISS
+
+    path, follows = resources.data / "search", isinstance(resources.storage, S3Storage)
+    # Not the one of the resources: where tables are in a bucket, that reads what it has not seen.
+    index = SearchIndex(path)
+    try:
+        lacking = [] if follows else missing(index, resources.tables)
+        found = f"{path} has {index.count()} items of {len(index.hours())} hours"
+    except IndexDamaged as damaged:
+        raise NotWell(f"{damaged.path} cannot be read: {damaged.reason}", REBUILD) from None
+    finally:
+        index.close()
+    if lacking:
+        what = f"{path} lacks" if index.exists() else f"{path} is not there, for"
+        raise NotWell(f"{what} {_named(lacking)}", REBUILD)
+    if index.exists():
+        return found
+    return f"not there yet; {'the first search' if follows else 'the first hour'} makes it"
+
+
+def _named(hours: Sequence[str]) -> str:
+    """How many hours, and the newest few by name."""
+    newest = ", ".join(reversed(hours[-NAMED_HOURS:]))
+    more = ", …" if len(hours) > NAMED_HOURS else ""
+    return f"{len(hours)} of the hours of {ENRICHED} ({newest}{more})"
+
+
 def _dagster(resources: Resources) -> str:
     from pipeline_assets.automation.storage import dagster_root, storage_url  # noqa: PLC0415
     from pipeline_assets.running import instance  # noqa: PLC0415 - loads Dagster
@@ -209,6 +241,7 @@ LOOKS: tuple[tuple[str, Look, str], ...] = (
     ("primary model", _primary, "set PIPELINE_PRIMARY_MODEL"),
     ("fallback model", _fallback, "set PIPELINE_FALLBACK_MODEL"),
     ("accelerator", _accelerator, "set PIPELINE_ACCELERATOR"),
+    ("search index", _search_index, REBUILD),
     (
         "Dagster",
         _dagster,

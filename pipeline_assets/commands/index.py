@@ -2,10 +2,14 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.resources import Resources
+
+if TYPE_CHECKING:
+    from pipeline_assets.search import SearchIndex
 
 
 def show(resources: Resources) -> dict[str, Any]:
@@ -14,18 +18,16 @@ def show(resources: Resources) -> dict[str, Any]:
     return {
         "items": index.count(),
         "hours": len(index.hours()),
-        "hours_missing": missing(resources),
+        "hours_missing": missing(index, resources.tables),
         "vector_indexes": [asdict(one) for one in index.vector_indexes()],
     }
 
 
-def missing(resources: Resources) -> list[str]:
+def missing(index: "SearchIndex", tables: Tables) -> list[str]:
     """The hours that have enriched items in the tables and none in the index."""
-    known = set(resources.search.hours())
+    known = set(index.hours())
     return [
-        hour
-        for hour in resources.tables.hours(ENRICHED)
-        if hour not in known and resources.tables.rows(ENRICHED, hour)
+        hour for hour in tables.hours(ENRICHED) if hour not in known and tables.rows(ENRICHED, hour)
     ]
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
@@ -20,7 +21,7 @@ from pipeline_assets.resources import Resources
 from pipeline_assets.serve.answers import Problem
 from pipeline_assets.serve.api import JSON, OPERATIONS, Operation
 from pipeline_assets.serve.asked import parsed
-from pipeline_assets.serve.errors import RETRY_AFTER_S, refusal
+from pipeline_assets.serve.errors import RETRY_AFTER_S, BadRequest, refusal
 from pipeline_assets.serve.limits import DEFAULTS, Limits, Work, body_of
 from pipeline_assets.serve.openapi import description
 from pipeline_assets.serve.pages import Pages
@@ -65,16 +66,12 @@ def application(
         ),
         Mount("/static", StaticFiles(directory=STATIC)),
     ]
+    say = partial(_unrouted, limits, pages)
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[
-            Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
-        ],
-        exception_handlers={
-            404: partial(_unrouted, limits, pages),
-            405: partial(_unrouted, limits, pages),
-        },
+        middleware=[Middleware(OnlyFor, hosts=hosts, say=say)],
+        exception_handlers={404: say, 405: say},
     )
     return WithHeaders(app)
 
@@ -121,6 +118,40 @@ async def _unrouted(limits: Limits, pages: Pages, request: Request, error: Excep
 
 async def _described(_request: Request) -> Response:
     return JSONResponse(description(), media_type=JSON)
+
+
+class OnlyFor:
+    """Answers requests that name one of `hosts`; others as any other refusal."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        hosts: Sequence[str],
+        say: Callable[[Request, Exception], Awaitable[Response]],
+    ) -> None:
+        self._app, self._hosts, self._say = app, list(hosts), say
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on, or refuse."""
+        passed = False
+
+        async def known(*request: Any) -> None:
+            nonlocal passed
+            passed = True
+            await self._app(*request)
+
+        async def unless_refused(message: Message) -> None:
+            if passed:
+                await send(message)
+
+        # It knows how to read the header; its own refusal is plain text, and is left out.
+        trusted = TrustedHostMiddleware(known, self._hosts, www_redirect=False)
+        await trusted(scope, receive, unless_refused)
+        if not passed:
+            request = Request(scope, receive)
+            named = request.headers.get("host", "")
+            wrong = BadRequest("Host", named, f"give one of {', '.join(self._hosts)}")
+            await (await self._say(request, wrong))(scope, receive, send)
 
 
 class WithHeaders:

@@ -17,6 +17,7 @@ from pipeline_assets.errors import (
     InvalidInput,
     PipelineError,
     SettingsError,
+    StorageError,
     TooLarge,
     Unsupported,
     without_secrets,
@@ -105,7 +106,13 @@ def refusal(error: Exception, timeout_s: float) -> Refusal:
 def _message(error: Exception, timeout_s: float) -> str:
     if isinstance(error, TimeoutError):
         return f"not answered within {timeout_s:g} s: ask for less, or try again"
-    if isinstance(error, OSError | SQLAlchemyError):
+    # Folders of the server are nobody's business over there; the log has them.
+    if isinstance(error, IndexDamaged):
+        return (
+            f"the search index cannot be read: {error.reason}. On the server, "
+            "`pipeline-assets index rebuild` makes it anew from enriched_items"
+        )
+    if isinstance(error, OSError | SQLAlchemyError | StorageError):
         return (
             "storage or the state database cannot be used now: `pipeline-assets doctor` says what "
             "to mend"

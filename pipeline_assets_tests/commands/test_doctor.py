@@ -1,7 +1,10 @@
 """`doctor`: what is wrong and how to mend it. It never raises."""
 
 import shutil
+import sqlite3
 from collections import namedtuple
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -11,9 +14,13 @@ import pytest
 from pipeline_assets.adapters.accelerator import Fault, InjectedFault
 from pipeline_assets.commands import doctor as doctor_module
 from pipeline_assets.commands.doctor import MAX_CLOCK_SKEW_S, Finding, doctor
+from pipeline_assets.commands.index import rebuild
+from pipeline_assets.derived import ENRICHED
 from pipeline_assets.resources import Resources
-from pipeline_assets_tests.conftest import Goods, Platform
+from pipeline_assets.search import SearchIndex
+from pipeline_assets_tests.conftest import HOUR, Goods, Platform
 from pipeline_assets_tests.postgres import Postgres, Stoppable
+from pipeline_assets_tests.search.samples import table
 
 Usage = namedtuple("Usage", "total used free")
 DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
@@ -38,7 +45,7 @@ def found(resources: Resources) -> dict[str, Finding]:
 
 
 def test_a_sound_installation_is_well_in_every_respect(well: Platform) -> None:
-    """Eight looks, each saying what it saw, and none leaves a file behind."""
+    """Ten looks, each saying what it saw, and none leaves a file behind."""
     findings = found(well.resources)
     assert {finding.what for finding in findings.values() if not finding.ok} == set()
     assert len(findings) == len(doctor_module.LOOKS)
@@ -99,6 +106,90 @@ def test_a_fault_on_request_is_told_from_a_real_one(well: Platform) -> None:
     finding = found(well.resources)["accelerator"]
     assert not finding.ok
     assert "accelerator heal" in (finding.mend or "")
+
+
+@pytest.fixture
+def indexed(well: Platform) -> Platform:
+    """An installation with an hour in the tables, and in the index."""
+    well.items()
+    well.run()
+    rebuild(well.resources, [HOUR])
+    return well
+
+
+def of_the_index(platform: Platform) -> Finding:
+    """What is said of the search index, without the other looks."""
+    (look,) = (each for each in doctor_module.LOOKS if each[0] == "search index")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(doctor_module, "LOOKS", (look,))
+        return found(platform.resources)["search index"]
+
+
+def test_an_index_with_every_hour_is_well(indexed: Platform) -> None:
+    """And it is said what is in it."""
+    finding = of_the_index(indexed)
+    assert finding.ok
+    assert finding.found.endswith("search has 1 items of 1 hours")
+
+
+def test_where_nothing_was_ever_enriched_no_index_is_missed(well: Platform) -> None:
+    """It is made with the first hour."""
+    finding = of_the_index(well)
+    assert finding.ok
+    assert finding.found == "not there yet; the first hour makes it"
+
+
+def lost(folder: Path) -> None:
+    """As after a restore of the tables alone."""
+    shutil.rmtree(folder)
+
+
+def damaged(folder: Path) -> None:
+    """As after a disk that failed."""
+    next(folder.glob("*/index.db")).write_bytes(b"not a database" * 1_000)
+
+
+def older(folder: Path) -> None:
+    """As after an upgrade."""
+    with closing(sqlite3.connect(next(folder.glob("*/index.db")))) as connection:
+        connection.execute("PRAGMA user_version = 1")
+
+
+def lacking_an_hour(folder: Path) -> None:
+    """As after a run that another host's index has seen."""
+    SearchIndex(folder).replace_hour(HOUR, table())
+
+
+@pytest.mark.parametrize(
+    ("happened", "said"),
+    [
+        (lost, f"is not there, for 1 of the hours of enriched_items ({HOUR})"),
+        (damaged, "cannot be read: file is not a database"),
+        (older, "its schema has version 1, this program needs"),
+        (lacking_an_hour, f"lacks 1 of the hours of enriched_items ({HOUR})"),
+    ],
+)
+def test_an_index_that_would_not_answer_is_found_before_a_search(
+    indexed: Platform, happened: Callable[[Path], None], said: str
+) -> None:
+    """And one command mends it, whatever it is."""
+    happened(indexed.resources.data / "search")
+    finding = of_the_index(indexed)
+    assert not finding.ok
+    assert said in finding.found
+    assert "`pipeline-assets index rebuild`" in (finding.mend or "")
+    rebuild(indexed.resources, indexed.resources.tables.hours(ENRICHED))
+    assert of_the_index(indexed).ok
+
+
+def test_of_many_hours_that_the_index_lacks_the_newest_are_named(
+    well: Platform, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And it is said how many there are."""
+    hours = [f"2026-03-02-{hour:02}" for hour in range(20)]
+    monkeypatch.setattr(doctor_module, "missing", lambda *_: hours)
+    said = "20 of the hours of enriched_items (2026-03-02-19, 2026-03-02-18, 2026-03-02-17, …)"
+    assert said in of_the_index(well).found
 
 
 def test_both_databases_are_looked_at_on_a_server_too(

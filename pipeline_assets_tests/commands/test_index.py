@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline_assets.commands.index import missing, rebuild, show
+from pipeline_assets.commands.index import rebuild, show
 from pipeline_assets.commands.search import search
 from pipeline_assets_tests.conftest import HOUR, Goods, Platform
 
@@ -19,10 +19,10 @@ def enriched(platform: Platform, goods: Goods) -> Platform:
 def test_an_hour_that_is_not_in_the_index_is_missing(enriched: Platform) -> None:
     """Until the index is made anew from the tables."""
     resources = enriched.resources
-    assert (show(resources)["items"], missing(resources)) == (0, [HOUR])
+    assert (show(resources)["items"], show(resources)["hours_missing"]) == (0, [HOUR])
     done = rebuild(resources, resources.tables.hours("enriched_items"))
     assert (done["hours"], done["items"]) == (1, 2)
-    assert missing(resources) == []
+    assert show(resources)["hours_missing"] == []
     hits = search(resources, "storm lantern", mode="keyword", top=5)
     assert [hit["item_id"] for hit in hits] == ["lamp"]
 

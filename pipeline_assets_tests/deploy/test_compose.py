@@ -98,6 +98,14 @@ def ignored() -> list[str]:
     return (REPOSITORY / ".gitignore").read_text().splitlines()
 
 
+@pytest.mark.parametrize("name", ["code-location", "daemon", "webserver"])
+def test_every_service_writes_its_log_for_machines(name: str) -> None:
+    """Dagster's lines by its own option, ours and the runs' by our setting."""
+    command = SERVICES[name]["command"]
+    assert command[command.index("--log-format") + 1] == "json"
+    assert env_file("settings.env")[f"{ENV_PREFIX}LOG_FORMAT"] == "json"
+
+
 def test_every_path_is_there() -> None:
     """What is mounted from this folder, built from, and copied into the image."""
     assert SERVICES["storage"]["build"] == {"context": "..", "dockerfile": "deploy/Dockerfile"}
@@ -170,3 +178,5 @@ def test_a_unit_starts_a_command_again_whenever_it_ends(unit: Path) -> None:
     assert service["User"] == "pipeline"
     if "--host" in command:
         assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[-2:] == ["--log-format", "json"]
+    assert f"{ENV_PREFIX}LOG_FORMAT=json" in service["Environment"].split()

@@ -11,12 +11,16 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.automation.launcher import lost_reason
-from pipeline_assets_tests.deploy.composed import DEPLOY, SERVICES, probe
+from pipeline_assets_tests.conftest import HOUR, HOUR_START
+from pipeline_assets_tests.deploy.composed import DEPLOY, SERVICES, env_file, probe
 from pipeline_assets_tests.e2e.graphql import Dagster
 from pipeline_assets_tests.e2e.processes import HOST, Installation, Service, answers, free_port
 from pipeline_assets_tests.postgres import Postgres
 
 PROBE_S = 60
+LOG_FORMAT = "PIPELINE_LOG_FORMAT"
+FEED = "https://user:pa55word@127.0.0.1:9/feed.csv"
+ENDED = ("SUCCESS", "FAILURE")
 
 
 class Deployed:
@@ -63,6 +67,9 @@ def deployed(tmp_path: Path, postgres: Postgres) -> Iterator[Deployed]:
         "PIPELINE_DATA": str(tmp_path / "data"),
         "PIPELINE_STATE_URL": url,
         "PIPELINE_DAGSTER_STORAGE_URL": url,
+        "PIPELINE_FEED": FEED,
+        "PIPELINE_START": HOUR_START.isoformat(),
+        LOG_FORMAT: env_file("settings.env")[LOG_FORMAT],
     }
     with Installation(tmp_path, settings) as installation:
         yield Deployed(installation)
@@ -81,6 +88,22 @@ def test_the_services_start_find_each_other_and_are_healthy(deployed: Deployed) 
     webserver.until(dagster.location_loaded, "the code location in the webserver")
     daemon.until(lambda: deployed.healthy("daemon"), "the daemon's first heartbeats")
     assert deployed.healthy("webserver")
+    assert_all_is_json(code, daemon, webserver, dagster)
+
+
+def assert_all_is_json(code: Service, daemon: Service, webserver: Service, ui: Dagster) -> None:
+    """Each line of each service, and of a run that fails, has the same names and no secret."""
+    run = ui.launch("hour", HOUR)
+    daemon.until(lambda: ui.runs(dagster__partition=HOUR)[0].status in ENDED, "the run's end")
+    for service in (code, daemon, webserver):
+        lines = [json.loads(line) for line in service.log.read_text().splitlines()]
+        assert lines
+        for line in lines:
+            assert line.keys() >= {"timestamp", "level", "logger", "event"}
+            assert "pa55word" not in str(line)
+        of_the_run = [line for line in lines if line.get("run_id") == run]
+        failures = [line for line in of_the_run if line.get("event_type") == "STEP_FAILURE"]
+        assert [line["step_key"] for line in failures] == (["items"] if service is code else [])
 
 
 def test_a_run_of_a_code_location_that_was_started_again_is_lost(deployed: Deployed) -> None:

@@ -23,6 +23,12 @@ def shown(
     resources.close()
 
 
+@pytest.fixture(autouse=True)
+def _away_from_the_projects_own_dagster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)
+
+
 @pytest.fixture
 def client(shown: Resources) -> Iterator[TestClient]:
     """A client of the service over it."""

@@ -1,6 +1,7 @@
 """What programs are told."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from pipeline_assets.commands.index import rebuild
+from pipeline_assets.errors import StorageError
 from pipeline_assets.resources import Resources
 from pipeline_assets.serve import figures
 from pipeline_assets.serve.api import OPERATIONS, Operation
@@ -176,6 +179,8 @@ def test_an_unknown_item_is_not_found(client: TestClient, path: str) -> None:
 def test_what_is_not_there_is_said_in_json(client: TestClient) -> None:
     """Paths and methods; nothing can be changed."""
     assert "/openapi.json" in refused(client.get("/api/nothing"), 404, "not_found")
+    refused(client.get("/static/nothing.css"), 404, "not_found")
+    refused(client.get("/static/../app.py"), 404, "not_found")
     refused(client.delete("/api/item?id=a"), 405, "method_not_allowed")
     refused(client.post("/api/search?q=a"), 405, "method_not_allowed")
 
@@ -241,7 +246,43 @@ def test_only_its_own_names_are_answered(shown: Resources) -> None:
     app = application(shown, hosts=("127.0.0.1",))
     with TestClient(app, base_url="http://127.0.0.1:8080") as client:
         assert client.get("/healthz").status_code == 200
-        assert client.get("/healthz", headers={"host": "evil.example"}).status_code == 400
+        for name in ("evil.example", "evil.example:8080", "", "[::1", "127.0.0.1.evil.example"):
+            said = refused(client.get("/healthz", headers={"host": name}), 400, "bad_request")
+            assert said == f"Host={name!r} is not usable: give one of 127.0.0.1"
+        page = client.get("/", headers={"host": "<evil>", "accept": "text/html"})
+        assert page.status_code == 400
+        assert "Host=&#39;&lt;evil&gt;&#39; is not usable" in page.text
+
+
+def test_a_damaged_index_is_told_to_strangers_without_the_servers_folders(
+    finished_copy: Platform, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is wrong and what its operator does; the log says where."""
+    resources = finished_copy.resources
+    rebuild(resources, [HOUR])
+    for database in (resources.data / "search").glob("*/index.db"):
+        database.write_bytes(b"not a database" * 1_000)
+    with TestClient(application(replace(resources))) as client:
+        said = refused(client.get("/api/search?q=shirt"), 503, "index_damaged")
+    assert "file is not a database" in said
+    assert "`pipeline-assets index rebuild`" in said
+    assert str(resources.data) not in said
+    assert str(resources.data) in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error", [StorageError("/srv/data/x", "full"), OSError(28, "full", "/srv")]
+)
+def test_a_disk_that_refuses_is_told_to_strangers_without_the_servers_folders(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Likewise."""
+
+    def broken(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(figures, "quality", broken)
+    assert "/srv" not in refused(client.get("/api/quality"), 503, "unavailable")
 
 
 EASY = [each for each in OPERATIONS if each.method == "GET" and each.name not in {"search", "item"}]
