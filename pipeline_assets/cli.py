@@ -124,6 +124,9 @@ def run(
     last: Annotated[str | None, typer.Option("--to", help="The last of several hours.")] = None,
     item: Annotated[list[str] | None, typer.Option(help="Only this item; may be repeated.")] = None,
     force: Annotated[bool, typer.Option(help="Redo rows that are current, too.")] = False,
+    newest_first: Annotated[
+        bool, typer.Option("--newest-first", help="Begin with the last of several hours.")
+    ] = False,
     format: FormatOption = Format.TEXT,  # noqa: A002
 ) -> None:
     """Bring hours up to date, through Dagster in this process."""
@@ -135,6 +138,8 @@ def run(
     )
 
     hours = _hours(hour, first, last)
+    if newest_first:
+        hours.reverse()
     with instance() as dagster, output.Bars() as bars, watched_by(bars.rows):
         rejected = run_rejects(dagster)
         runs, failures = [], []

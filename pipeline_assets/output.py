@@ -304,7 +304,7 @@ def plan(data: Mapping[str, Any]) -> None:
             _counts(stage["standing"]),
             stage["calls"],
             f"{stage['cost_usd']:.2f}",
-            "?" if stage["seconds"] is None else f"{stage['seconds']:.1f} s",
+            _about(stage["seconds"]),
         ]
         for stage in data["stages"]
     ]
@@ -318,7 +318,7 @@ def plan_range(data: Mapping[str, Any]) -> None:
     _out.print(
         f"{data['from']} to {data['to']}: {len(busy)} of {len(hours)} hours have something to do"
     )
-    columns = ["hour", "in the feed", "items", "new", "at most: rows", "calls", "USD"]
+    columns = ["hour", "in the feed", "items", "new", "at most: rows", "calls", "USD", "about"]
     if busy:
         cells = [[*_hour_cells(each), *_at_most(each)] for each in busy]
         _out.print(_table(columns, [*cells, ["in all", None, None, None, *_at_most(total)]]))
@@ -334,7 +334,18 @@ def _hour_cells(each: Mapping[str, Any]) -> list[Any]:
 
 def _at_most(counted: Mapping[str, Any]) -> list[Any]:
     rows = sum(sum(reasons.values()) for reasons in counted["rows"].values())
-    return [rows, sum(counted["calls_at_most"].values()), f"{counted['cost_usd_at_most']:.2f}"]
+    calls = sum(counted["calls_at_most"].values())
+    return [rows, calls, f"{counted['cost_usd_at_most']:.2f}", _about(counted["seconds"])]
+
+
+def _about(seconds: float | None) -> str:
+    """An estimate, in the largest unit of which there are two."""
+    if seconds is None:
+        return "?"
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
 
 
 def _by_stage(counted: Mapping[str, Any]) -> list[list[Any]]:

@@ -1,5 +1,6 @@
 """Everything that stages are given of the outside: adapters, each made when it is needed."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ if TYPE_CHECKING:
     from pipeline_assets.search.index import SearchIndex
 
 PRIMARY, FALLBACK = "PIPELINE_PRIMARY_MODEL", "PIPELINE_FALLBACK_MODEL"
+MODEL_FACT = "clip:"
+"""What the facts begin with that say which model, by name and files, has which id."""
 HTTP_RUNG = "fetched.http"
 """Whose breakers, one for each host, open where a host asks to be left alone."""
 
@@ -57,6 +60,8 @@ def utc_now() -> datetime:
     """The wall clock."""
     return datetime.now(UTC)
 
+
+log = logging.getLogger(__name__)
 
 _loading = Lock()
 
@@ -70,6 +75,21 @@ def load_model(name: str, device: str, setting: str) -> ClipModel:
 @lru_cache(maxsize=4)
 def _load_model(name: str, device: str, setting: str) -> ClipModel:
     return load_clip(name, device, setting=setting)
+
+
+@lru_cache(maxsize=4)
+def _earlier_model(space: str, names: tuple[str, ...]) -> ClipModel | None:
+    """The model that once had one of these names, on the CPU, if it is there as it was."""
+    for name in names:
+        try:
+            model = load_model(name, "cpu", PRIMARY)
+        except RuntimeError as error:
+            log.warning("%s: its model is not to be had any more: %s", space, error)
+            continue
+        if model.id == space:
+            return model
+        log.warning("%s: %s is %s by now, whose vectors do not compare", space, name, model.id)
+    return None
 
 
 @lru_cache(maxsize=1)
@@ -277,6 +297,20 @@ class Resources:
             cache=self.cache,
         )
 
+    def model_of(self, space: str) -> Features | None:
+        """The model that embeds for a space: one that is set, or was where its rows were made.
+
+        So that what an earlier model embedded is found until it is embedded anew. None where no
+        model of that space is known or to be had any more.
+        """
+        for features in (self.primary, self.fallback):
+            if features.producer == space:
+                return features
+        known = self.state.facts_under(MODEL_FACT).items()
+        names = tuple(fact.rpartition(":")[0] for fact, producer in known if producer == space)
+        model = _earlier_model(space, names)
+        return None if model is None else Features(lambda: model, space, self.cache)
+
     @cached_property
     def sizes(self) -> BatchSizes:
         """The batch sizes that worked."""
@@ -304,7 +338,7 @@ class Resources:
     def _producer(self, name: str, setting: str) -> str:
         """The model's id, remembered for its files, so that planning need not load a model."""
         files = _signature(name)
-        fact = f"clip:{name}:{files}"
+        fact = f"{MODEL_FACT}{name}:{files}"
         known = self.state.fact(fact)
         if known is None:
             known = load_model(name, "cpu", setting).id

@@ -239,6 +239,26 @@ def test_a_range_that_ends_before_it_begins_is_a_usage_error(data: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("options", "expected"),
+    [([], [HOUR, NEXT_HOUR]), (["--newest-first"], [NEXT_HOUR, HOUR])],
+    ids=["oldest first", "newest first"],
+)
+def test_hours_are_run_in_the_order_that_was_asked_for(
+    data: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], expected: list[str]
+) -> None:
+    """Newest first, what people find is up to date soonest."""
+    assert data.exists()
+
+    def run_hour(hour: str, *_dagster: object, **_options: object) -> running.HourRun:
+        return running.HourRun("run", hour, {}, ())
+
+    monkeypatch.setattr(running, "run_rejects", lambda _dagster: 0)
+    monkeypatch.setattr(running, "run_hour", run_hour)
+    told = parsed("run", "--from", HOUR, "--to", NEXT_HOUR, *options)
+    assert [each["hour"] for each in told["hours"]] == expected
+
+
+@pytest.mark.parametrize(
     ("arguments", "allowed"),
     [
         (("run", "--hour", TOO_EARLY), "the first hour is 2026-01-01-00 (PIPELINE_START)"),
@@ -552,7 +572,7 @@ def test_doctor_names_what_is_wrong_and_the_setting_that_mends_it(
     finished = command("doctor", "--format", "json")
     assert finished.code == 1
     found = {each["what"]: each for each in json.loads(finished.out)}
-    assert len(found) == 9
+    assert len(found) == 10
     assert [name for name, each in found.items() if not each["ok"]] == [what]
     assert mend in found[what]["mend"]
 

@@ -82,12 +82,6 @@ def read_calls(tables: Tables, hour: str) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def hours_with_calls(tables: Tables) -> list[str]:
-    """The hours in which a rung was ever called, oldest first."""
-    found = tables.storage.names(NAME, f"hour=*/stage=*/{PART}")
-    return sorted({name.split("/")[1].removeprefix("hour=") for name in found})
-
-
 def _read(tables: Tables, stage: str, hour: str) -> pa.Table:
     """A file of calls; older ones carry no version."""
 

@@ -143,13 +143,19 @@ def decisions(
         if order.items and work.id[0] not in order.items:
             yield work, Standing.NOT_ASKED_FOR
             continue
-        yield work, _narrowed(order, plan_row(stage, work, old.get(work.id), situation))
+        decision = plan_row(stage, work, old.get(work.id), situation)
+        if order.only_improvable and isinstance(decision, Planned):
+            decision = _narrowed(stage, decision, situation.available)
+        yield work, decision
 
 
-def _narrowed(order: Order, decision: Planned | Standing) -> Planned | Standing:
-    if not order.only_improvable or isinstance(decision, Standing):
+def _narrowed(stage: Stage, decision: Planned, available: Sequence[bool]) -> Planned | Standing:
+    """A changed producer alone makes no row better; a better rung does, whatever has changed."""
+    old = decision.old
+    if decision.reason is not Reason.PRODUCER_CHANGED or old is None:
         return decision
-    return Standing.NOT_ASKED_FOR if decision.reason is Reason.PRODUCER_CHANGED else decision
+    improvable = old.retryable and any(available[: stage.index(old.rung)])
+    return decision if improvable else Standing.NOT_ASKED_FOR
 
 
 def present(order: Order, piece: Piece, resources: Resources, checkpoints: Checkpoints) -> pa.Table:

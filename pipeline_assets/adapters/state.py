@@ -258,6 +258,14 @@ class State:
                 sa.select(facts.c.value).where(facts.c.name == name)
             ).scalar_one_or_none()
 
+    def facts_under(self, prefix: str) -> dict[str, Any]:
+        """The remembered values whose names begin with `prefix`, by what follows it."""
+        begins = sa.func.substr(facts.c.name, 1, len(prefix)) == prefix
+        query = sa.select(facts.c.name, facts.c.value).where(begins).order_by(facts.c.name)
+        with self.reading() as connection:
+            found = connection.execute(query)
+            return {name.removeprefix(prefix): value for name, value in found}
+
     def remember(self, name: str, value: Any) -> None:
         """Keep a JSON value under a name."""
         statement = self.insert(facts).values(name=name, value=value)

@@ -1,15 +1,14 @@
 """`plan`: what a run of an hour would do and why, at what cost; changes nothing."""
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
-import pyarrow.compute as pc
-
 from pipeline_assets.adapters.engine import plan_hour
-from pipeline_assets.adapters.history import hours_with_calls, read_calls
 from pipeline_assets.adapters.orders import Order
+from pipeline_assets.commands.pace import Pace
 from pipeline_assets.core.plan import Planned, Standing
-from pipeline_assets.core.stage import Stage
+from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.errors import FeedError
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages import all_stages, strict_tables
@@ -25,8 +24,9 @@ def plan(resources: Resources, hour: str, *, items: frozenset[str], force: bool)
     A stage is planned against the tables as they are now: where an upstream stage is itself about
     to change, what follows from that shows only after it ran.
     """
+    pace = Pace(resources)
     stages = [
-        _stage(resources, stage, hour, items, force=force)
+        _stage(resources, stage, hour, items, pace, force=force)
         for stage in all_stages(resources.settings)
     ]
     return {
@@ -48,53 +48,45 @@ def _feed_rows(resources: Resources, hour: str) -> int | None:
 
 
 def _stage(
-    resources: Resources, stage: Stage, hour: str, items: frozenset[str], *, force: bool
+    resources: Resources,
+    stage: Stage,
+    hour: str,
+    items: frozenset[str],
+    pace: Pace,
+    *,
+    force: bool,
 ) -> dict[str, Any]:
     planned: Counter[str] = Counter()
     standing: Counter[str] = Counter()
     rows: dict[str, list[str]] = defaultdict(list)
-    to_call = 0
+    first: Counter[Rung] = Counter()
     strict = strict_tables(resources.settings)
     order = Order(stage, hour, "plan", items, force, strict=strict)
     for work, decision in plan_hour(order, resources):
         if isinstance(decision, Standing):
             standing[decision.value] += 1
             continue
-        reason, calls = _reason(stage, decision)
+        reason, rungs = to_call(stage, decision)
         planned[reason] += 1
-        to_call += calls
+        first.update(rungs[:1])
         rows[reason].append("/".join(work.id))
-    seconds = _seconds_a_row(resources, stage, hour)
     return {
         "stage": stage.name,
         "planned": dict(planned),
         "standing": dict(standing),
         "rows": dict(rows),
-        "calls": to_call,
-        "cost_usd": to_call * stage.rungs[0].cost_usd,
-        "seconds": None if seconds is None else to_call * seconds,
+        "calls": first.total(),
+        "cost_usd": sum(rung.cost_usd * count for rung, count in first.items()),
+        "seconds": pace.of(stage, first),
     }
 
 
-def _reason(stage: Stage, decision: Planned) -> tuple[str, int]:
-    if decision.work.blocked is not None:
-        return BLOCKED, 0
-    if not stage.applies(decision.work):
-        return NOTHING_TO_DO, 0
-    rungs = stage.rungs[: decision.ceiling]
-    return decision.reason.value, int(any(rung.requires(decision.work) is None for rung in rungs))
-
-
-def _seconds_a_row(resources: Resources, stage: Stage, hour: str) -> float | None:
-    """What a row of the best rung has taken, from this hour or the latest one that has calls."""
-    for candidate in [hour, *reversed(hours_with_calls(resources.tables))]:
-        calls = read_calls(resources.tables, candidate)
-        mine = calls.filter(
-            pc.and_(
-                pc.equal(calls["stage"], stage.name), pc.equal(calls["rung"], stage.rungs[0].name)
-            )
-        )
-        rows = pc.sum(mine["rows"]).as_py()
-        if rows:
-            return float(pc.sum(mine["seconds"]).as_py() / rows)
-    return None
+def to_call(stage: Stage, planned: Planned) -> tuple[str, Sequence[Rung]]:
+    """Why a row is worked on, and the rungs that it may be given to, best first."""
+    if planned.work.blocked is not None:
+        return BLOCKED, ()
+    if not stage.applies(planned.work):
+        return NOTHING_TO_DO, ()
+    rungs = stage.rungs[: planned.ceiling]
+    able = [rung for rung in rungs if rung.requires(planned.work) is None]
+    return planned.reason.value, able

@@ -2,7 +2,8 @@
 
 Each hour is planned against the tables as they are now. Where a row of one stage is about to
 change, the rows that depend on it may change after it: they are counted as if they did, and as if
-every rung that may be called were called as often as it may be. A run does that much or less.
+every rung that may be called were called as often as it may be. A run does that much or less. The
+time is what these rows take if each is made by the best of its rungs.
 """
 
 from collections import Counter, defaultdict
@@ -13,10 +14,12 @@ from typing import Any
 from pipeline_assets.adapters.engine import plan_hour
 from pipeline_assets.adapters.inputs import ROLES
 from pipeline_assets.adapters.orders import Order
-from pipeline_assets.commands.plan import BLOCKED, NOTHING_TO_DO
+from pipeline_assets.commands.pace import Pace
+from pipeline_assets.commands.plan import BLOCKED, to_call
 from pipeline_assets.core.plan import Planned, Standing
 from pipeline_assets.core.rows import Work
 from pipeline_assets.core.stage import Rung, Stage
+from pipeline_assets.core.status import Status
 from pipeline_assets.errors import FeedError
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages import all_stages, strict_tables
@@ -28,15 +31,20 @@ NEW = "new in the feed"
 
 @dataclass(slots=True)
 class Forecast:
-    """What runs would do at most: rows by stage and reason, and rows given to each rung."""
+    """What runs would do at most: rows by stage and reason, and rows given to each rung.
+
+    `best` are the rows by the best of the rungs that they may be given to.
+    """
 
     rows: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     calls: Counter[str] = field(default_factory=Counter)
+    best: dict[Stage, Counter[Rung]] = field(default_factory=lambda: defaultdict(Counter))
     cost_usd: float = 0.0
 
     def count(self, stage: Stage, reason: str, rungs: Sequence[Rung], rows: int = 1) -> None:
         """Count rows that are worked on for a reason, by these rungs at most."""
         self.rows[stage.name][reason] += rows
+        self.best[stage].update(dict.fromkeys(rungs[:1], rows))
         for rung in rungs:
             tries = 1 if rung.backoff is None else rung.backoff.tries
             self.calls[f"{stage.name}.{rung.name}"] += rows * tries
@@ -47,14 +55,18 @@ class Forecast:
         for stage, reasons in other.rows.items():
             self.rows[stage].update(reasons)
         self.calls.update(other.calls)
+        for of, best in other.best.items():
+            self.best[of].update(best)
         self.cost_usd += other.cost_usd
 
-    def shown(self) -> dict[str, Any]:
-        """As the command gives it."""
+    def shown(self, pace: Pace) -> dict[str, Any]:
+        """As the command gives it; the seconds are None where a rung was never measured."""
+        seconds = [pace.of(stage, best) for stage, best in self.best.items()]
         return {
             "rows": {stage: dict(reasons) for stage, reasons in self.rows.items()},
             "calls_at_most": dict(self.calls),
             "cost_usd_at_most": self.cost_usd,
+            "seconds": None if None in seconds else sum((each or 0.0 for each in seconds), 0.0),
         }
 
 
@@ -63,6 +75,7 @@ def plan_range(
 ) -> dict[str, Any]:
     """Each hour's forecast, and that of all of them together; there is at least one hour."""
     feed, problem = _feed(resources)
+    pace = Pace(resources)
     total = Forecast()
     planned = []
     for hour in hours:
@@ -81,7 +94,7 @@ def plan_range(
                 "feed_rows": None if feed is None else feed[hour],
                 "items": rows,
                 "new_items": new,
-                **forecast.shown(),
+                **forecast.shown(pace),
             }
         )
     return {
@@ -89,7 +102,7 @@ def plan_range(
         "to": planned[-1]["hour"],
         "feed_problem": problem,
         "hours": planned,
-        "total": total.shown(),
+        "total": total.shown(pace),
     }
 
 
@@ -118,36 +131,35 @@ def _count_present(
         order = Order(stage, hour, "plan", items, force, strict=strict)
         upstream = set().union(*(changing.get(table, ()) for table in stage.upstream))
         changing[stage.name] = set()
-        for work, reason, rungs in _expected(order, resources, upstream):
+        for work, reason, rungs, changes in _expected(order, resources, upstream):
             forecast.count(stage, reason, rungs)
-            if reason is not BLOCKED:
+            if changes:
                 changing[stage.name].add(work.id[0])
 
 
 def _expected(
     order: Order, resources: Resources, upstream: set[str]
-) -> Iterator[tuple[Work, str, Sequence[Rung]]]:
-    """The rows that a run may work on, why, and the rungs that it may give them to."""
+) -> Iterator[tuple[Work, str, Sequence[Rung], bool]]:
+    """The rows that a run may work on, why, by which rungs, and whether more may follow."""
+    stage = order.stage
     for work, decision in plan_hour(order, resources):
         follows = work.id[0] in upstream
         if decision is Standing.NOT_ASKED_FOR:
             continue
         if isinstance(decision, Planned) and work.blocked is None:
-            reason = decision.reason.value
-            yield work, *_called(order.stage, decision, reason, follows=follows)
+            reason, rungs = to_call(stage, decision)
+            if follows and stage.applies(work):
+                rungs = stage.rungs
+            yield work, reason, rungs, follows or not _stays(stage, decision)
         elif follows:
-            unknown = work.blocked is not None or order.stage.applies(work)
-            yield work, FOLLOWS, order.stage.rungs if unknown else ()
+            unknown = work.blocked is not None or stage.applies(work)
+            yield work, FOLLOWS, stage.rungs if unknown else (), True
         elif isinstance(decision, Planned):
-            yield work, BLOCKED, ()
+            yield work, BLOCKED, (), False
 
 
-def _called(
-    stage: Stage, planned: Planned, reason: str, *, follows: bool
-) -> tuple[str, Sequence[Rung]]:
-    if not stage.applies(planned.work):
-        return NOTHING_TO_DO, ()
-    if follows:
-        return reason, stage.rungs
-    rungs = stage.rungs[: planned.ceiling]
-    return reason, [rung for rung in rungs if rung.requires(planned.work) is None]
+def _stays(stage: Stage, planned: Planned) -> bool:
+    """Whether the row is written again only to say once more that there is nothing to do."""
+    old = planned.old
+    still = old is not None and old.status is Status.NOT_APPLICABLE
+    return still and not stage.applies(planned.work)

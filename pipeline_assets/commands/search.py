@@ -129,7 +129,7 @@ def _known(texts: Sequence[str], vectors: Vector) -> Embedder:
 
 
 def _picture_vectors(resources: Resources, data: bytes) -> dict[str, Vector]:
-    """The picture's vector in each space of a model that has items."""
+    """The picture's vector in each space of a model."""
     from pipeline_assets.adapters.pictures import decode  # noqa: PLC0415 - loads Pillow
 
     picture = decode(data, resources.settings.max_pixels)
@@ -145,12 +145,13 @@ def _picture_vectors(resources: Resources, data: bytes) -> dict[str, Vector]:
 
 
 def _by_model(resources: Resources, embed: Callable[[Features], Vector]) -> dict[str, Vector]:
-    wanted = set(resources.search.spaces())
     found: dict[str, Vector] = {}
-    for features in (resources.primary, resources.fallback):
-        if features.producer in wanted:
-            try:
-                found[features.producer] = embed(features)
-            except (RowError, RuntimeError) as error:
-                log.warning("%s is left out of the search: %s", features.producer, error)
+    for space in resources.search.spaces():
+        features = None if space == SPACE else resources.model_of(space)
+        if features is None:
+            continue
+        try:
+            found[space] = embed(features)
+        except (RowError, RuntimeError) as error:
+            log.warning("%s is left out of the search: %s", space, error)
     return found

@@ -6,12 +6,12 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_assets.adapters.history import calls_name, hours_with_calls, keep_calls, read_calls
+from pipeline_assets.adapters.history import calls_name, keep_calls, read_calls
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.climb import RungStats
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.errors import ContractError
-from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR
+from pipeline_assets_tests.conftest import HOUR, HOUR_START
 
 
 def stats(rows: int, **errors: int) -> RungStats:
@@ -40,7 +40,6 @@ def test_a_run_without_calls_writes_nothing(tmp_path: Path) -> None:
     tables = Tables(tmp_path)
     keep_calls(tables, "fetched", HOUR, "run", HOUR_START, {})
     assert not tables.storage.exists(calls_name("fetched", HOUR))
-    assert hours_with_calls(tables) == []
 
 
 def test_an_hour_without_calls_is_an_empty_table_with_its_columns(tmp_path: Path) -> None:
@@ -48,14 +47,6 @@ def test_an_hour_without_calls_is_an_empty_table_with_its_columns(tmp_path: Path
     calls = read_calls(Tables(tmp_path), HOUR)
     assert calls.num_rows == 0
     assert {"stage", "rung", "rows", "seconds"} <= set(calls.column_names)
-
-
-def test_hours_are_listed_oldest_first(tmp_path: Path) -> None:
-    """Whichever was written first."""
-    tables = Tables(tmp_path)
-    for hour in (NEXT_HOUR, HOUR):
-        keep_calls(tables, "fetched", hour, "run", HOUR_START, {"http": stats(1)})
-    assert hours_with_calls(tables) == [HOUR, NEXT_HOUR]
 
 
 def with_metadata(path: Path, metadata: dict[bytes, bytes] | None) -> None:

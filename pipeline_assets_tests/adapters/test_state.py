@@ -65,6 +65,13 @@ def test_a_fact_is_replaced_and_forgotten(state: State) -> None:
     assert state.fact("n") is None
 
 
+def test_facts_are_found_by_how_their_names_begin(state: State) -> None:
+    """To the letter: no sign stands for others."""
+    for name in ("a_%:one", "a_%:two:three", "A_%:other", "ab:other"):
+        state.remember(name, name[-3:])
+    assert state.facts_under("a_%:") == {"one": "one", "two:three": "ree"}
+
+
 def test_a_failed_transaction_leaves_nothing(state: State) -> None:
     """All of it or none of it."""
 
