@@ -15,7 +15,7 @@ from pipeline_assets.search import generations, store
 from pipeline_assets.search.errors import IndexDamaged
 
 KEPT = 8
-"""Connections that wait for the next reader: `serve` has as many at a time."""
+"""Connections that wait for the next reader."""
 
 
 @dataclass(frozen=True, slots=True)
