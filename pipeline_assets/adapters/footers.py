@@ -4,6 +4,7 @@ The footer of an hour of a million rows is half a megabyte, and an hour is read 
 thousand rows: parsing it for each would make the cost of a row grow with the hour.
 """
 
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,10 +41,14 @@ class Footer:
 
 
 class Footers:
-    """Opens Parquet files, each footer being read once. A file that was replaced is another."""
+    """Opens Parquet files, each footer being read once. A file that was replaced is another.
+
+    For any number of threads.
+    """
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
+        self._lock = threading.Lock()
         self._known: dict[Hashable, Footer] = {}
 
     def open(self, name: str) -> tuple[pq.ParquetFile, Footer]:
@@ -55,9 +60,10 @@ class Footers:
             return pq.ParquetFile(source, metadata=known.metadata, pre_buffer=opened.remote), known
         file = pq.ParquetFile(source, pre_buffer=opened.remote)
         footer = Footer(file.metadata, file.schema_arrow, _spans(file))
-        while len(self._known) >= KEPT:
-            self._known.pop(next(iter(self._known)))
-        self._known[stamp] = footer
+        with self._lock:
+            while len(self._known) >= KEPT:
+                self._known.pop(next(iter(self._known)))
+            self._known[stamp] = footer
         return file, footer
 
 

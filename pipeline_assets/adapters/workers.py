@@ -121,8 +121,8 @@ class WorkersDied(PipelineError):
         )
 
 
-# glibc raises this threshold when something large is freed, and then keeps what it held for the next
-# time: a model's forward pass left 1.2 GB with a worker that needs 0.85. Given, it stays.
+# glibc raises this threshold when something large is freed, and then keeps what it held for the
+# next time: a model's forward pass left 1.2 GB with a worker that needs 0.85. Given, it stays.
 _GIVES_BACK = {"MALLOC_TRIM_THRESHOLD_": str(128 * 1024)}
 
 

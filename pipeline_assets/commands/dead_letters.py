@@ -16,6 +16,7 @@ from pipeline_assets.core.status import Status
 from pipeline_assets.derived import DEAD_LETTERS
 from pipeline_assets.errors import ErrorKind, SettingsError
 from pipeline_assets.resources import Resources
+from pipeline_assets.slices import show_all_rows
 from pipeline_assets.stages import stage_tables
 from pipeline_assets.stages.items import ITEMS
 
@@ -29,7 +30,7 @@ NOW_COLUMNS = ("status", "retryable", "key", "updated_at")
 # are laid over it, so these say themselves whether they still stand, by the rules of the plan.
 QUERY = """
     WITH letters AS (
-        SELECT * FROM read_parquet($files, hive_partitioning = true, union_by_name = true)
+        FROM slices
         UNION ALL BY NAME
         SELECT NULL::VARCHAR AS key, NULL::TIMESTAMPTZ AS first_seen WHERE false
     ), listed AS (
@@ -44,6 +45,7 @@ QUERY = """
           ON letters.hour = decided.hour AND letters.stage = decided.stage
          AND letters.item_id = decided.item_id AND letters.role IS NOT DISTINCT FROM decided.role
         WHERE ($reason IS NULL OR error_kind = $reason)
+          AND ($hour IS NULL OR letters.hour = $hour)
           AND ($stage IS NULL OR letters.stage = $stage)
           AND (len($items) = 0 OR list_contains($items, letters.item_id))
     )
@@ -77,18 +79,16 @@ def dead_letters(
     _check("reason", wanted.reason, list(ErrorKind))
     _check("stage", wanted.stage, stage_tables(resources.settings))
     recover(resources)  # or what was decided before the database was lost would not be known
-    tables, name = resources.tables, DEAD_LETTERS.name
-    hours = [hour for hour in tables.hours(name) if wanted.hour in (None, hour)]
-    if not hours:
-        return []
     bound = {
-        "files": [tables.url(name, hour) for hour in hours],
         "reason": wanted.reason,
+        "hour": wanted.hour,
         "stage": wanted.stage,
         "items": list(wanted.items),
         "limit": limit,
     }
-    with tables.connect() as connection:
+    with resources.tables.connect() as connection:
+        if not show_all_rows(resources, DEAD_LETTERS.name, connection):
+            return []
         connection.register("decided", resources.decisions.all(wanted.hour))
         found = connection.execute(QUERY, bound)
         columns = [column[0] for column in found.description]

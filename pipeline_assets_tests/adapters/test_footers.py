@@ -1,11 +1,14 @@
 """Footers: read once for as long as a file stands."""
 
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline_assets.adapters.footers import KEPT, Footers
-from pipeline_assets.adapters.storage import Storage
+from pipeline_assets.adapters.storage import LocalStorage, Storage
 
 
 def write(storage: Storage, name: str, table: pa.Table) -> None:
@@ -61,3 +64,18 @@ def test_just_so_many_are_kept(storage: Storage) -> None:
     for number in range(KEPT + 5):
         footers.open(written(storage, str(number), "a"))
     assert len(footers._known) == KEPT
+
+
+def test_threads_share_them(tmp_path: Path) -> None:
+    """As those of the service do; each opens files that make others' go."""
+    storage = LocalStorage(tmp_path)
+    footers = Footers(storage)
+    names = [written(storage, f"t{number}", f"i{number}") for number in range(KEPT + 8)]
+
+    def all_opened(first: int) -> bool:
+        turned = [*range(first, len(names)), *range(first)]
+        return all(footers.open(names[n])[1].spans == ((f"i{n}", f"i{n}"),) for n in turned)
+
+    with ThreadPoolExecutor(8) as threads:
+        assert all(threads.map(all_opened, range(0, len(names), 2)))
+    assert len(footers._known) <= KEPT

@@ -1,7 +1,9 @@
 """What questions over a year of hours cost: 1,000 partitions, 10 million rows.
 
-All partitions are one file under many names, which costs neither time nor disk; the contents that
-are read are as many, and the page cache is warm, as it is for whoever asks twice.
+Of items that every hour has again, where all partitions are one file under many names, which costs
+neither time nor disk, and the contents that are read are as many; and of items that are all
+different, where each has to be told from all the others to know that it is current. The page cache
+is warm, as it is for whoever asks twice.
 `python -m pipeline_assets_tests.benchmarks.analytics FOLDER` asks once, in this process, and prints
 the seconds of each question.
 """
@@ -54,24 +56,47 @@ QUESTIONS = {
 
 
 def measures() -> Iterator[Measure]:
-    """Each question, in a fresh process."""
-    with TemporaryDirectory() as folder:
-        make(Path(folder))
-        finished = run_python(["-m", __name__, folder], Path(folder))
-    for question, seconds in json.loads(finished.output).items():
-        what = f"analytics, {HOURS:,} hours, {HOURS * ITEMS_AN_HOUR:,} rows: {question}"
-        yield Measure(what, seconds, "s", "bar", BAR_S)
+    """Each question about each kind of data, in a fresh process."""
+    for kind, make in KINDS.items():
+        with TemporaryDirectory() as folder:
+            make(Path(folder))
+            finished = run_python(["-m", __name__, folder], Path(folder))
+        for question, seconds in json.loads(finished.output).items():
+            what = f"analytics, {HOURS:,} hours, {HOURS * ITEMS_AN_HOUR:,} rows, {kind}: {question}"
+            yield Measure(what, seconds, "s", "bar", BAR_S)
 
 
-def make(root: Path) -> None:
+def make_same(root: Path) -> None:
     """Publish an hour, and give its file the names of all the others."""
     tables = Tables(root / "tables")
-    tables.write(ENRICHED, hour_name(START), _hour())
-    first = tables.path(ENRICHED, hour_name(START))
+    first = _publish(tables, 0, _hour())
     for number in range(1, HOURS):
-        path = tables.path(ENRICHED, hour_name(START + timedelta(hours=number)))
+        path = tables.path(ENRICHED, _named(number))
         path.parent.mkdir()
         os.link(first, path)
+
+
+def make_different(root: Path) -> None:
+    """Publish hours whose items no other hour has."""
+    tables, hour = Tables(root / "tables"), _hour()
+    for number in range(HOURS):
+        _publish(tables, number, hour.set_column(0, "item_id", _items(number * ITEMS_AN_HOUR)))
+
+
+KINDS = {"items of every hour": make_same, "all different": make_different}
+
+
+def _publish(tables: Tables, number: int, table: pa.Table) -> Path:
+    tables.write(ENRICHED, _named(number), table)
+    return tables.path(ENRICHED, _named(number))
+
+
+def _named(number: int) -> str:
+    return hour_name(START + timedelta(hours=number))
+
+
+def _items(first: int) -> pa.Array:
+    return pa.array(f"item-{number:08}" for number in range(first, first + ITEMS_AN_HOUR))
 
 
 def _hour() -> pa.Table:
@@ -79,7 +104,7 @@ def _hour() -> pa.Table:
     count = ITEMS_AN_HOUR
     return pa.table(
         {
-            "item_id": pa.array(f"item-{number:07}" for number in range(count)),
+            "item_id": _items(0),
             "event_time": pa.array([START] * count, TIMESTAMP),
             "status": pa.array(["ok"] * count),
             "label": pa.array(random.choice(["shirt", "lamp", "cup", "chair"], count)),

@@ -172,9 +172,21 @@ def test_the_bars_count_every_item_once(quality: Shown, tables: Tables) -> None:
     assert drawn == Counter((item["hour"], round(item["quality"], 4)) for item in items)
 
 
+def test_each_stage_shows_its_rows(quality: Shown, tables: Tables) -> None:
+    """How many there are, how many have a value, and how good they are."""
+    by_stage = quality.frames[1].set_index("stage")
+    assert len(by_stage) == 5
+    for stage in by_stage.index:
+        found = every_row(tables, stage)
+        assert int(by_stage["rows"][stage]) == len(found)
+        assert int(by_stage["ok"][stage]) == sum(row["status"] == "ok" for row in found)
+        mean = fmean(row["quality"] for row in found)
+        assert float(by_stage["mean"][stage]) == pytest.approx(mean, abs=1e-4)
+
+
 def test_each_rung_shows_its_rows(quality: Shown, tables: Tables) -> None:
     """The rows of all hours, by stage and by rung or status."""
-    by_rung = quality.frames[1]
+    by_rung = quality.frames[2]
     columns = (by_rung[name] for name in ("stage", "rung", "rows"))
     counted = {(stage, rung): int(count) for stage, rung, count in zip(*columns, strict=True)}
     stages = list(by_rung["stage"].unique())
@@ -189,7 +201,7 @@ def test_each_rung_shows_its_rows(quality: Shown, tables: Tables) -> None:
 def test_each_label_shows_its_items(quality: Shown, tables: Tables) -> None:
     """In the table and in the bars below it."""
     counted = Counter(row["label"] or "(none)" for row in every_row(tables, "enriched_items"))
-    by_label = quality.frames[2].set_index("label")["rows"]
+    by_label = quality.frames[3].set_index("label")["rows"]
     assert {label: int(count) for label, count in by_label.items()} == counted
     assert {bar["label"]: int(bar["rows"]) for bar in quality.figures[1]} == counted
 
@@ -214,7 +226,7 @@ def test_healing_is_shown_from_what_items_were_worth(quality: Shown, tables: Tab
 
 def test_what_degraded_items_cost_is_told_of_just_these(quality: Shown, tables: Tables) -> None:
     """Their number, their quality before and now, and more attempts than others took."""
-    costs = quality.frames[3].astype({"was_degraded": str}).set_index(["hour", "was_degraded"])
+    costs = quality.frames[4].astype({"was_degraded": str}).set_index(["hour", "was_degraded"])
     by_kind = costs.to_dict("index")
     (hour, found), *_ = ((h, each) for h, each in rows(tables, "recovery").items() if each)
     degraded = by_kind[hour, "True"]
@@ -228,7 +240,7 @@ def test_what_degraded_items_cost_is_told_of_just_these(quality: Shown, tables: 
 
 def test_the_calls_tell_of_the_outage(quality: Shown) -> None:
     """The tables are healed; what the fallback made in between is still on record."""
-    calls = quality.frames[4]
+    calls = quality.frames[5]
     by_fallback = calls[calls["rung"] == "cpu_clip"]
     assert sorted(by_fallback["stage"]) == ["embeddings", "image_labels"]
     assert (by_fallback["made"] + by_fallback["recalled"] > 0).all()
