@@ -14,16 +14,23 @@ from pathlib import Path
 from pipeline_assets.search import generations, store
 from pipeline_assets.search.errors import IndexDamaged
 
+File = tuple[int, int]
+"""Device and inode."""
+
 KEPT = 8
 """Connections that wait for the next reader."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A reading connection that sees one state throughout, and the folder of its generation."""
+    """A reading connection that sees one state throughout, and the folder of its generation.
+
+    `file` tells the database from one that is put in its place, as a backup is.
+    """
 
     connection: sqlite3.Connection
     folder: Path
+    file: File | None
 
 
 class Readers:
@@ -65,27 +72,29 @@ class Readers:
         while True:
             folder = generations.current(self._root)
             if folder is None:
+                self.close()
                 return None
             try:
-                connection = self._waiting_for(folder) or store.connect(folder / store.DATABASE)
-                connection.execute("PRAGMA query_only = ON")
-                connection.execute("BEGIN")
-                connection.execute("SELECT COUNT(*) FROM vector_index").fetchone()
+                opened = self._waiting_for(folder) or _opened(folder)
+                opened.connection.execute("BEGIN")
+                opened.connection.execute("SELECT COUNT(*) FROM vector_index").fetchone()
             except sqlite3.OperationalError:
                 if generations.current(self._root) == folder:
                     raise
             else:
-                return Snapshot(connection, folder)
+                return opened
 
-    def _waiting_for(self, folder: Path) -> sqlite3.Connection | None:
-        """A connection to this generation; those to others hold the space of what is removed."""
+    def _waiting_for(self, folder: Path) -> Snapshot | None:
+        """One that waits for this very database; others would hold what is removed on the disk."""
+        file = _file(folder)
         with self._lock:
-            while self._waiting:
-                one = self._waiting.pop()
-                if one.folder == folder:
-                    return one.connection
-                one.connection.close()
-        return None
+            present = [one for one in self._waiting if one.file == file]
+            gone = [one for one in self._waiting if one.file != file]
+            found = present.pop() if present else None
+            self._waiting = present
+        for one in gone:
+            one.connection.close()
+        return found
 
     def _keep(self, snapshot: Snapshot) -> None:
         snapshot.connection.execute("ROLLBACK")
@@ -94,3 +103,18 @@ class Readers:
                 self._waiting.append(snapshot)
                 return
         snapshot.connection.close()
+
+
+def _opened(folder: Path) -> Snapshot:
+    file = _file(folder)  # first: of one that is replaced meanwhile, the connection is not kept
+    connection = store.connect(folder / store.DATABASE)
+    connection.execute("PRAGMA query_only = ON")
+    return Snapshot(connection, folder, file)
+
+
+def _file(folder: Path) -> File | None:
+    try:
+        status = (folder / store.DATABASE).stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino

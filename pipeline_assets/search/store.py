@@ -16,7 +16,8 @@ DATABASE = "index.db"
 SCHEMA_VERSION = 2
 BUSY_TIMEOUT_S = 30.0
 SETTINGS = (
-    "temp_store = MEMORY", "synchronous = FULL", "foreign_keys = ON", "mmap_size = 1073741824"
+    "temp_store = MEMORY", "synchronous = FULL", "foreign_keys = ON", "mmap_size = 1073741824",
+    "journal_size_limit = 1048576",  # of a log that is there as long as readers wait
 )  # fmt: skip
 
 # What ranking and filters read is apart from texts and vectors: ten times as many rows a page.

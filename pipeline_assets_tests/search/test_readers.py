@@ -1,5 +1,6 @@
 """Connections that are kept for the next reader, and what must not be read through them."""
 
+import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -64,6 +65,37 @@ def test_a_connection_to_an_index_that_was_replaced_is_closed(
     assert _items(readers) == 3
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         old.connection.execute(COUNT)
+
+
+def test_an_old_index_is_let_go_in_whatever_order_its_readers_end(
+    readers: Readers, index: SearchIndex
+) -> None:
+    """Also where one of the new index waits above them."""
+    with readers.snapshot() as first, readers.snapshot() as second:
+        index.rebuild([(HOUR, table(item("a", "one"), item("b", "two")))])
+        with readers.snapshot():
+            pass
+    assert _items(readers) == 2
+    for old in (first, second):
+        assert old is not None
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            old.connection.execute(COUNT)
+
+
+def test_an_index_that_is_put_back_from_a_copy_is_read(
+    readers: Readers, index: SearchIndex, root: Path
+) -> None:
+    """It has the names of the one that is gone; a kept connection would answer from that."""
+    assert _items(readers) == 1
+    copy = root.with_name("copy")
+    shutil.copytree(root, copy)
+    shutil.rmtree(root)
+    with readers.snapshot() as nothing:
+        assert nothing is None
+    assert not readers._waiting
+    copy.rename(root)
+    index.replace_hour(HOUR, table(item("a", "one"), item("b", "two")))
+    assert _items(readers) == 2
 
 
 def test_a_connection_on_which_something_failed_is_not_used_again(readers: Readers) -> None:
