@@ -237,6 +237,8 @@ def search(  # noqa: PLR0913, PLR0917 - an option each
     """Find items, the more trustworthy first: by words, by a picture, or like another item."""
     if sum(given is not None for given in (text, image, like, queries)) != 1:
         raise typer.BadParameter("give one of: words, --image, --like, --queries")
+    if explain and queries is not None:
+        raise typer.BadParameter("--explain is for one search: --format json says all of each hit")
     filters = Filters(
         kind=kind,
         label=label,

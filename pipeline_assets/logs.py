@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -21,6 +22,9 @@ LIBRARIES_OWN = frozenset(
     {*vars(logging.makeLogRecord({})), "message", "asctime", "taskName", "color_message"}
 )
 """What a record has by itself; the rest somebody gave as `extra`."""
+
+TRACEBACK = "error_traceback"
+"""Where an error is in JSON: a name that nobody gives as `extra`, which would be refused then."""
 
 DAGSTER = "dagster"
 SERVICES = ("dagster.daemon", "dagster.code_server", "dagster-webserver")
@@ -58,13 +62,12 @@ def configure_dagster(form: LogFormat) -> None:
         logging.setLoggerClass(JsonLogger)
 
 
-def configure_services(form: LogFormat) -> None:
-    """Have Dagster's services say in their JSON what went wrong, and no secret.
+def configure_services() -> None:
+    """Have Dagster's services say what went wrong, and no secret, in whichever format they write.
 
-    By themselves they write `<traceback object>` for an error.
+    By themselves they write `<traceback object>` for an error in JSON.
     """
-    if form is LogFormat.JSON:
-        logging.setLogRecordFactory(ServiceRecord)
+    logging.setLogRecordFactory(ServiceRecord)
 
 
 class ServiceRecord(logging.LogRecord):
@@ -73,10 +76,13 @@ class ServiceRecord(logging.LogRecord):
     def __init__(self, name: str | None, *arguments: Any, **more: Any) -> None:
         super().__init__(name or "", *arguments, **more)  # a copy is of nobody at first
         if self.name.startswith(SERVICES):
-            self.msg, self.args = without_secrets(str(self.msg)), _cleaned_arguments(self.args)
+            with suppress(Exception):  # arguments that do not fit, of which logging itself tells
+                self.msg, self.args = without_secrets(self.getMessage()), ()
             if self.exc_info:
-                self.error = without_secrets(logging.Formatter().formatException(self.exc_info))
-                self.exc_info = None
+                said = without_secrets(logging.Formatter().formatException(self.exc_info))
+                # The one is for their JSON, the other for lines for people.
+                setattr(self, TRACEBACK, said)
+                self.exc_text, self.exc_info = said, None
 
 
 class JsonLogger(logging.Logger):
@@ -120,7 +126,7 @@ class JsonLines(logging.Formatter):
             "process": record.process,
         }
         if record.exc_info:
-            said["error"] = self.formatException(record.exc_info)
+            said[TRACEBACK] = self.formatException(record.exc_info)
         return json.dumps(_cleaned(said), ensure_ascii=False)
 
 
@@ -131,11 +137,6 @@ def _of_a_run(given: Mapping[str, Any] | None) -> dict[str, Any]:
     named = {name: given[name] for name in NAMED_OF_A_RUN if given[name] is not None}
     event = given["dagster_event"]
     return named if event is None else {**named, "event_type": event.event_type_value}
-
-
-def _cleaned_arguments(given: Any) -> Any:
-    """Those of a message, whatever it makes of them."""
-    return tuple(map(_cleaned, given)) if isinstance(given, tuple) else _cleaned(given)
 
 
 def _cleaned(value: object) -> object:

@@ -4,20 +4,17 @@ Everything is a gauge: the platform's figures are of its tables as they are now,
 rows heal. What is summed up over hours is of the newest `HOURS` that there are.
 """
 
-import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from dagster import DagsterError
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
-from sqlalchemy.exc import SQLAlchemyError
 
-from pipeline_assets.adapters.dagster_events import runs_by_job
+from pipeline_assets.adapters.dagster_events import JobRuns
 from pipeline_assets.adapters.hours import SUMMARY
 from pipeline_assets.assets.partitions import HOUR_FORMAT
 from pipeline_assets.core.breaker import Mode
@@ -25,16 +22,12 @@ from pipeline_assets.core.healing import Priority
 from pipeline_assets.core.status import Status
 from pipeline_assets.derived import ENRICHED, RETRY_QUEUE
 from pipeline_assets.drift import NAME as DRIFT
-from pipeline_assets.errors import PipelineError
 from pipeline_assets.hour_statistics import LATENCY
 from pipeline_assets.hour_statistics import NAME as STATISTICS
 from pipeline_assets.reliability import NAME as RELIABILITY
-from pipeline_assets.running import instance
 
 if TYPE_CHECKING:
     from pipeline_assets.resources import Resources
-
-log = logging.getLogger(__name__)
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 HOURS = 24
@@ -44,23 +37,28 @@ Row = Mapping[str, Any]
 Samples = Mapping[tuple[str, ...], float]
 """The values of a metric by those of its labels."""
 
+RunsSince = Callable[[float], list[JobRuns]]
+"""Dagster's runs that ended after a time, and those that have not ended."""
+
 
 class _Now(Collector):
     """Asks the platform at the moment of the scrape."""
 
-    def __init__(self, resources: "Resources") -> None:
-        self._resources = resources
+    def __init__(self, resources: "Resources", runs: RunsSince) -> None:
+        self._resources, self._runs = resources, runs
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Every family, whether it has samples or not."""
-        for part in (_of_hours, _of_the_newest_hour, _of_the_state, _of_dagster):
+        for part in (_of_hours, _of_the_newest_hour, _of_the_state):
             yield from part(self._resources)
+        since = self._resources.clock() - timedelta(hours=HOURS)
+        yield from _of_dagster(self._runs(since.timestamp()))
 
 
-def prometheus_text(resources: "Resources") -> str:
+def prometheus_text(resources: "Resources", runs: RunsSince) -> str:
     """All metrics in Prometheus's text format, to be served as `CONTENT_TYPE`."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Now(resources))
+    registry.register(_Now(resources, runs))
     return generate_latest(registry).decode()
 
 
@@ -199,15 +197,8 @@ def _of_the_state(resources: "Resources") -> Iterator[GaugeMetricFamily]:
     )
 
 
-def _of_dagster(resources: "Resources") -> Iterator[GaugeMetricFamily]:
-    """Runs; without samples where Dagster's instance is not there, or cannot be asked now."""
-    since = resources.clock() - timedelta(hours=HOURS)
-    try:
-        with instance() as dagster:
-            runs = runs_by_job(dagster, since.timestamp())
-    except (DagsterError, SQLAlchemyError, PipelineError, OSError) as error:
-        log.warning("the metrics say nothing of runs: %s", error)
-        runs = []
+def _of_dagster(runs: Iterable[JobRuns]) -> Iterator[GaugeMetricFamily]:
+    """Runs; without samples where there are none, or nobody can say."""
     yield _gauge(
         "pipeline_runs",
         f"Dagster's runs that ended in the last {HOURS} hours, or have not ended yet.",

@@ -1,6 +1,5 @@
 """Everything that stages are given of the outside: adapters, each made when it is needed."""
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from pipeline_assets.adapters.cache import ResultCache
 from pipeline_assets.adapters.clip import SHIPPED_MODELS, ClipModel, load_clip
 from pipeline_assets.adapters.copies import Copies
 from pipeline_assets.adapters.decisions import Decisions
+from pipeline_assets.adapters.earlier_models import EarlierModels, Named
 from pipeline_assets.adapters.features import Features
 from pipeline_assets.adapters.feed import Feed
 from pipeline_assets.adapters.feed_download import DownloadRules, Downloads
@@ -61,8 +61,6 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-log = logging.getLogger(__name__)
-
 _loading = Lock()
 
 
@@ -77,19 +75,9 @@ def _load_model(name: str, device: str, setting: str) -> ClipModel:
     return load_clip(name, device, setting=setting)
 
 
-@lru_cache(maxsize=4)
-def _earlier_model(space: str, names: tuple[str, ...]) -> ClipModel | None:
-    """The model that once had one of these names, on the CPU, if it is there as it was."""
-    for name in names:
-        try:
-            model = load_model(name, "cpu", PRIMARY)
-        except RuntimeError as error:
-            log.warning("%s: its model is not to be had any more: %s", space, error)
-            continue
-        if model.id == space:
-            return model
-        log.warning("%s: %s is %s by now, whose vectors do not compare", space, name, model.id)
-    return None
+def _load_earlier(name: str) -> ClipModel:
+    with _loading:
+        return load_clip(name, "cpu", setting=PRIMARY)
 
 
 @lru_cache(maxsize=1)
@@ -307,9 +295,15 @@ class Resources:
             if features.producer == space:
                 return features
         known = self.state.facts_under(MODEL_FACT).items()
-        names = tuple(fact.rpartition(":")[0] for fact, producer in known if producer == space)
-        model = _earlier_model(space, names)
+        facts = (fact.rpartition(":") for fact, producer in known if producer == space)
+        names = tuple(Named(name, files) for name, _, files in facts)
+        model = self.earlier_models.of(space, names)
         return None if model is None else Features(lambda: model, space, self.cache)
+
+    @cached_property
+    def earlier_models(self) -> EarlierModels:
+        """The models that no setting names any more, on the CPU."""
+        return EarlierModels(_load_earlier, _signature, self.clock)
 
     @cached_property
     def sizes(self) -> BatchSizes:

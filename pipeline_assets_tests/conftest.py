@@ -48,6 +48,11 @@ hypothesis_settings.register_profile("long", deadline=None, max_examples=1000)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the browser: its tests wait, and begun last all others would be over by then."""
+    items.sort(key=lambda item: "ui" not in item.path.parts)
+
+
 class Clock:
     """A clock that stands still until it is told to go on."""
 

@@ -5,10 +5,12 @@ import logging
 import subprocess
 import sys
 from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pipeline_assets.errors import SettingsError
@@ -111,9 +113,9 @@ hour.execute_in_process()
 A_SERVICE = """
 import logging
 from dagster._utils.log import configure_loggers
-from pipeline_assets.logs import LogFormat, configure_services
-configure_services(LogFormat("{form}"))
-configure_loggers(formatter="json")
+from pipeline_assets.logs import configure_services
+configure_services()
+configure_loggers(formatter="{form}")
 try:
     int("{address}")
 except ValueError:
@@ -128,10 +130,60 @@ def test_a_services_json_has_the_error_and_no_secret() -> None:
     line = json.loads(done.stdout)
     assert line["logger"] == "dagster.daemon.SensorDaemon"
     assert line["event"].startswith("cannot reach https://")
-    assert "Traceback (most recent call last)" in line["error"]
-    assert "ValueError: invalid literal" in line["error"]
+    assert "Traceback (most recent call last)" in line["error_traceback"]
+    assert "ValueError: invalid literal" in line["error_traceback"]
     assert "pa55word" not in done.stdout
     assert "t0ken" not in done.stdout
+
+
+def test_a_services_text_has_the_error_and_no_secret() -> None:
+    """Its own option says how it writes, whatever PIPELINE_LOG_FORMAT says to us."""
+    code = A_SERVICE.format(form="colored", address=ADDRESS)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "cannot reach https://" in done.stdout
+    assert done.stdout.count("Traceback (most recent call last)") == 1
+    assert "ValueError: invalid literal" in done.stdout
+    assert "pa55word" not in done.stdout + done.stderr
+    assert "t0ken" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("message", "arguments", "said"),
+    [
+        ("GET %s?token=%s&page=%d", ("/a", "t0ken", 2), "GET /a?token=***&page=2"),
+        ("%d rows", (Decimal(3),), "3 rows"),
+        ("%.2f of %d", (np.float32(0.5), np.int64(4)), "0.50 of 4"),
+        ("%(rows)d rows", ({"rows": 3},), "3 rows"),
+        ("100% of ?token=t0ken&page=%d", (), "100% of ?token=***&page=%d"),
+    ],
+)
+def test_a_services_message_is_made_first_and_cleaned_then(
+    message: str, arguments: tuple[object, ...], said: str
+) -> None:
+    """A secret shows only in the whole; and the arguments are what the format expects."""
+    made = ServiceRecord("dagster.daemon", logging.INFO, "f", 1, message, arguments, None)
+    assert made.getMessage() == said
+
+
+def test_arguments_that_do_not_fit_are_left_to_logging() -> None:
+    """Which says so, and goes on."""
+    made = ServiceRecord("dagster.daemon", logging.INFO, "f", 1, "%d rows", ("three",), None)
+    assert (made.msg, made.args) == ("%d rows", ("three",))
+
+
+def test_a_service_may_log_an_error_with_an_extra_of_that_name() -> None:
+    """The caller gets no error of ours for it."""
+    before = logging.getLogRecordFactory()
+    logging.setLogRecordFactory(ServiceRecord)
+    try:
+        made = logging.getLogger("dagster.daemon").makeRecord(
+            "dagster.daemon", logging.ERROR, "f", 1, "x", (), raised(), extra={"error": "mine"}
+        )
+    finally:
+        logging.setLogRecordFactory(before)
+    said = json.loads(JsonLines().format(made))
+    assert said["error"] == "mine"
+    assert "ValueError" in said["error_traceback"]
 
 
 def test_records_of_others_keep_their_errors() -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from pipeline_assets.item_features import item_features
 from pipeline_assets.metrics import prometheus_text
 from pipeline_assets.reliability import NAME as RELIABILITY
 from pipeline_assets.reliability import reliability
+from pipeline_assets.serve.runs import Runs
 from pipeline_assets.stages import stage_tables
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, ITEMS, Platform
 
@@ -33,11 +35,17 @@ def _away_from_the_projects_own_dagster(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
 
 
+def text_of(platform: Platform) -> str:
+    """A scrape by a service that was just started."""
+    with closing(Runs(patience_s=60)) as runs:
+        return prometheus_text(platform.resources, runs.since)
+
+
 def scraped(platform: Platform) -> Values:
     """The values by name and labels, as Prometheus's own parser reads them."""
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(prometheus_text(platform.resources))
+        for family in text_string_to_metric_families(text_of(platform))
         for sample in family.samples
     }
 
@@ -151,7 +159,7 @@ def test_runs_of_the_last_day_are_there(platform: Platform, home: Path) -> None:
     assert not [name for name, _labels in scraped(platform) if name.startswith("pipeline_runs")]
 
 
-@pytest.mark.parametrize("config", [None, "storage: {no such: thing}"])
+@pytest.mark.parametrize("config", [None, "storage: {no such: thing}", "storage: {no: [yaml"])
 def test_without_dagsters_instance_nothing_is_said_of_runs(
     platform: Platform, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str | None
 ) -> None:
@@ -159,7 +167,7 @@ def test_without_dagsters_instance_nothing_is_said_of_runs(
     if config is not None:
         (tmp_path / "dagster.yaml").write_text(config)
         monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
-    text = prometheus_text(platform.resources)
+    text = text_of(platform)
     assert "# TYPE pipeline_runs gauge" in text
     assert "\npipeline_runs{" not in text
     assert "\npipeline_accelerator_healthy 1" in text
@@ -167,7 +175,7 @@ def test_without_dagsters_instance_nothing_is_said_of_runs(
 
 def test_names_and_help_keep_to_the_conventions(summed_up: Platform) -> None:
     """A prefix, base units, no counter's ending on a gauge, help for each."""
-    for family in text_string_to_metric_families(prometheus_text(summed_up.resources)):
+    for family in text_string_to_metric_families(text_of(summed_up)):
         assert family.name.startswith("pipeline_")
         assert not family.name.endswith(("_total", "_ms", "_percent"))
         assert family.type == "gauge"

@@ -28,6 +28,9 @@ from pipeline_assets.settings import ENV_PREFIX, Settings, load_settings
 URL_FIELD = "dagster_storage_url"
 DRIVER = "postgresql+psycopg2"  # plain postgresql:// means psycopg 3 since SQLAlchemy 2.1
 ACCEPTED_DRIVERS = ("postgresql", DRIVER)
+CONNECT_TIMEOUT, CONNECT_TIMEOUT_S = "connect_timeout", "5"
+"""Without one, a server that accepts connections and never answers is waited for without end."""
+
 FIRST_START_LOCK = 7_205_113_642  # a PostgreSQL advisory lock is known by its number alone
 
 
@@ -37,7 +40,7 @@ def dagster_root(settings: Settings) -> Path:
 
 
 def storage_url(settings: Settings) -> str:
-    """The PostgreSQL URL of Dagster's storage, with its driver; empty: SQLite.
+    """The PostgreSQL URL of Dagster's storage, with its driver and a timeout; empty: SQLite.
 
     Raises `SettingsError` for any other database.
     """
@@ -50,6 +53,8 @@ def storage_url(settings: Settings) -> str:
         raise _not_usable(url) from None
     if parsed.drivername not in ACCEPTED_DRIVERS:
         raise _not_usable(url)
+    if CONNECT_TIMEOUT not in parsed.query:
+        parsed = parsed.update_query_dict({CONNECT_TIMEOUT: CONNECT_TIMEOUT_S})
     return parsed.set(drivername=DRIVER).render_as_string(hide_password=False)
 
 
@@ -135,9 +140,11 @@ class EnvironmentStorage(DagsterPostgresStorage):
     def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> Any:  # noqa: ARG003 - Dagster's signature
         """A `DagsterPostgresStorage` or a `DagsterSqliteStorage`."""
         settings = load_settings()
-        configure_services(settings.log_format)  # the daemon and the webserver load little else
+        configure_services()  # the daemon and the webserver load little else
         if url := storage_url(settings):
-            event.listen(QueuePool, "checkout", _tried_before_use)
+            # Once a process, whatever number of instances it opens.
+            if not event.contains(QueuePool, "checkout", _tried_before_use):
+                event.listen(QueuePool, "checkout", _tried_before_use)
             with _database_locked(url):
                 return DagsterPostgresStorage(url, inst_data=inst_data)
         folder = ensure_storage(

@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 
 from pipeline_assets.adapters.features import Features
+from pipeline_assets.adapters.feed_rows import KINDS
 from pipeline_assets.derived import ENRICHED
-from pipeline_assets.errors import RowError
+from pipeline_assets.errors import RowError, classify
 from pipeline_assets.resources import Resources
-from pipeline_assets.search import Embedder, Filters, Hit, IndexDamaged, Mode, NoQuery
+from pipeline_assets.search import Embedder, Filters, Hit, IndexDamaged, Mode, NoQuery, NoSuchFilter
 from pipeline_assets.search.filters import EVERYTHING
 from pipeline_assets.search.records import Vector
+from pipeline_assets.search.words import words_of
+from pipeline_assets.stages import all_stages
 from pipeline_assets.stages.hashed_text import SPACE, hashed_vector
 
 log = logging.getLogger(__name__)
@@ -31,8 +34,10 @@ SHOWN_CHARS = 80
 def search(
     resources: Resources, query: str, *, mode: Mode, top: int, filters: Filters = EVERYTHING
 ) -> list[dict[str, Any]]:
-    """The best items for a query, best first."""
-    _check(resources)
+    """The best items for a query, best first; none for one without a letter or digit."""
+    _check(resources, filters)
+    if not words_of(query):
+        return []
     embedders = _embedders(resources, [query]) if mode != "keyword" else {}
     hits = resources.search.search(query, mode=mode, top=top, embedders=embedders, filters=filters)
     return _as_data(hits)
@@ -42,7 +47,7 @@ def search_picture(
     resources: Resources, path: Path, *, top: int, filters: Filters = EVERYTHING
 ) -> list[dict[str, Any]]:
     """The items nearest to the picture in a file. Raises `RowError` where it is none."""
-    _check(resources)
+    _check(resources, filters)
     vectors = _picture_vectors(resources, path.read_bytes())
     return _as_data(resources.search.nearest(vectors, top=top, filters=filters))
 
@@ -51,7 +56,7 @@ def search_like(
     resources: Resources, item: str, *, top: int, filters: Filters = EVERYTHING
 ) -> list[dict[str, Any]]:
     """The items that are most like an item."""
-    _check(resources)
+    _check(resources, filters)
     return _as_data(resources.search.like(item, top=top, filters=filters))
 
 
@@ -62,7 +67,7 @@ def search_all(
 
     A line is an object with `text` and an id; see `QUERY_IDS`. Raises `NoQuery` for any other.
     """
-    _check(resources)
+    _check(resources, filters)
     queries = list(_queries(path))
     texts = [text for _, text in queries]
     embedders = _embedders(resources, texts) if mode != "keyword" and texts else {}
@@ -79,10 +84,19 @@ def search_all(
     ]
 
 
-def _check(resources: Resources) -> None:
-    """Nothing found for want of an index would be believed."""
+def _check(resources: Resources, filters: Filters) -> None:
+    """Nothing found for want of an index, or by a slip in a filter, would be believed."""
     if not resources.search.exists() and resources.tables.hours(ENRICHED):
         raise IndexDamaged(str(resources.data / "search"), "it is not there")
+    known = [stage.name for stage in all_stages(resources.settings)]
+    for stage in filters.stages:
+        if stage not in known:
+            raise NoSuchFilter("a status of the stage", stage, f"there is {', '.join(known)}")
+    if filters.kind is not None and filters.kind not in KINDS:
+        raise NoSuchFilter("the kind", filters.kind, f"there is {' and '.join(KINDS)}")
+    first, last = filters.first_hour, filters.last_hour
+    if first is not None and last is not None and first > last:
+        raise NoSuchFilter("an hour from", first, f"it is after {last}, up to which to look")
 
 
 def _as_data(hits: Sequence[Hit]) -> list[dict[str, Any]]:
@@ -94,7 +108,7 @@ def _as_data(hits: Sequence[Hit]) -> list[dict[str, Any]]:
 
 
 def _queries(path: Path) -> Iterator[tuple[str, str]]:
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
         if not line.strip():
             continue
         try:
@@ -102,7 +116,8 @@ def _queries(path: Path) -> Iterator[tuple[str, str]]:
             query_id = next(row[name] for name in QUERY_IDS if name in row)
             yield str(query_id), str(row["text"])
         except (ValueError, KeyError, TypeError, StopIteration):
-            raise NoQuery(str(path), number, line[:SHOWN_CHARS], EXPECTED) from None
+            shown = line.decode(errors="replace")[:SHOWN_CHARS]
+            raise NoQuery(str(path), number, shown, EXPECTED) from None
 
 
 def _embedders(resources: Resources, texts: Sequence[str]) -> dict[str, Embedder]:
@@ -146,12 +161,13 @@ def _picture_vectors(resources: Resources, data: bytes) -> dict[str, Vector]:
 
 def _by_model(resources: Resources, embed: Callable[[Features], Vector]) -> dict[str, Vector]:
     found: dict[str, Vector] = {}
-    for space in resources.search.spaces():
-        features = None if space == SPACE else resources.model_of(space)
-        if features is None:
-            continue
+    spaces = [space for space in resources.search.spaces() if space != SPACE]
+    resources.earlier_models.keep(spaces)
+    for space in spaces:
         try:
-            found[space] = embed(features)
-        except (RowError, RuntimeError) as error:
-            log.warning("%s is left out of the search: %s", space, error)
+            features = resources.model_of(space)
+            if features is not None:
+                found[space] = embed(features)
+        except Exception as error:  # noqa: BLE001 - whatever a model raises, the rest answers
+            log.warning("%s is left out of the search: %s", space, classify(error))
     return found

@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 CONNECTIONS = 256
 KEEP_ALIVE_S = 15
 STOP_S = 10
-LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 def serve(resources: Resources, host: str, port: int, say: Callable[[str], None]) -> None:
@@ -29,8 +29,8 @@ def serve(resources: Resources, host: str, port: int, say: Callable[[str], None]
         )
     one_thread_a_search()
     warm_up(resources)
-    app = application(resources, hosts=(*LOOPBACK_NAMES, host) if is_loopback(host) else ("*",))
     name = f"[{host}]" if ":" in host else host
+    app = application(resources, hosts=_named(name) if is_loopback(host) else ("*",))
     say(f"serving {resources.settings.data} at http://{name}:{port} until Ctrl-C")
     uvicorn.run(
         app,
@@ -38,11 +38,17 @@ def serve(resources: Resources, host: str, port: int, say: Callable[[str], None]
         port=port,
         log_config=None,
         access_log=False,
+        ws="none",
         server_header=False,
         limit_concurrency=CONNECTIONS,
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_S,
     )
+
+
+def _named(name: str) -> tuple[str, ...]:
+    """What a request may call a service on loopback: as every one of them, or as this one."""
+    return tuple(dict.fromkeys((*LOOPBACK_NAMES, name)))
 
 
 def one_thread_a_search() -> None:

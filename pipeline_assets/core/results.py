@@ -81,8 +81,7 @@ def _row(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
     """The row of a climb by itself. It counts on from the old row's attempts and cost."""
     planned, errors = climb.planned, climb.errors
     old, made, at = planned.old, climb.made, climb.rung
-    anew = planned.input_changed or planned.reason is Reason.PRODUCER_CHANGED
-    attempts = (0 if old is None or anew else old.attempts) + climb.tries
+    attempts = (0 if old is None or planned.input_changed else old.attempts) + climb.tries
     cost_usd = (0.0 if old is None else old.cost_usd) + climb.cost_usd
     duration_ms = climb.seconds * 1000 if climb.called else None
     error = decisive(errors) if errors else None

@@ -1,6 +1,12 @@
 """Indexes over enriched items, and ranking."""
 
-from pipeline_assets.search.errors import DimensionMismatch, IndexDamaged, NoQuery, NotIndexed
+from pipeline_assets.search.errors import (
+    DimensionMismatch,
+    IndexDamaged,
+    NoQuery,
+    NoSuchFilter,
+    NotIndexed,
+)
 from pipeline_assets.search.filters import Filters
 from pipeline_assets.search.index import SearchIndex
 from pipeline_assets.search.records import (
@@ -22,6 +28,7 @@ __all__ = [
     "IndexDamaged",
     "Mode",
     "NoQuery",
+    "NoSuchFilter",
     "NotIndexed",
     "Rebuilt",
     "SearchIndex",

@@ -5,7 +5,8 @@ PipelineError
 │   └── DimensionMismatch    a vector does not fit its space; the index stays as it was
 ├── IndexDamaged             the index cannot be read; it is made again from the tables
 ├── NotIndexed               an item that others should be like is not current
-└── NoQuery                  a line of a file of queries is none
+├── NoQuery                  a line of a file of queries is none
+└── NoSuchFilter             a filter that no item could pass
 """
 
 from pipeline_assets.errors import ContractError, PipelineError
@@ -53,3 +54,11 @@ class NoQuery(PipelineError):
     def __init__(self, path: str, line: int, found: str, expected: str) -> None:
         self.path, self.line, self.found, self.expected = path, line, found, expected
         super().__init__(f"line {line} of {path} is no query: {found!r}. Make it {expected}.")
+
+
+class NoSuchFilter(PipelineError):
+    """A filter that no item could pass, whatever there is: nothing found would be believed."""
+
+    def __init__(self, name: str, value: str, expected: str) -> None:
+        self.name, self.value, self.expected = name, value, expected
+        super().__init__(f"no item can have {name} {value!r}: {expected}.")

@@ -19,12 +19,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline_assets.resources import Resources
 from pipeline_assets.serve.answers import Problem
-from pipeline_assets.serve.api import JSON, OPERATIONS, Operation
+from pipeline_assets.serve.api import JSON, OPERATIONS, Operation, Served
 from pipeline_assets.serve.asked import parsed
 from pipeline_assets.serve.errors import RETRY_AFTER_S, BadRequest, refusal
 from pipeline_assets.serve.limits import DEFAULTS, Limits, Work, body_of
 from pipeline_assets.serve.openapi import description
 from pipeline_assets.serve.pages import Pages
+from pipeline_assets.serve.runs import Runs
 
 STATIC = Path(__file__).with_name("static")
 HEADERS = {
@@ -49,16 +50,17 @@ def application(
 
     A page elsewhere that has its own name lead here by DNS could read what it finds on loopback.
     """
-    work = Work(limits)
-    pages = Pages(resources, work, limits)
+    served, work = Served(resources, Runs()), Work(limits)
+    pages = Pages(served, work, limits)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
         work.close()
+        served.runs.close()
 
     routes: list[BaseRoute] = [
-        *(_route(each, resources, work, limits) for each in OPERATIONS),
+        *(_route(each, served, work, limits) for each in OPERATIONS),
         Route("/openapi.json", _described, methods=["GET"]),
         *(
             Route(path, _guarded(page, limits, pages.refused), methods=methods)
@@ -76,11 +78,11 @@ def application(
     return WithHeaders(app)
 
 
-def _route(operation: Operation, resources: Resources, work: Work, limits: Limits) -> Route:
+def _route(operation: Operation, served: Served, work: Work, limits: Limits) -> Route:
     async def answered(request: Request) -> Response:
         query = parsed(operation.query, request.query_params)
         body = await body_of(request, limits.body_bytes) if operation.takes else b""
-        answer = await work.do(lambda: operation.act(resources, query, body))
+        answer = await work.do(lambda: operation.act(served, query, body), beside=operation.beside)
         text = answer if isinstance(answer, str) else answer.model_dump_json()
         return Response(text, media_type=operation.gives)
 
@@ -133,6 +135,9 @@ class OnlyFor:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on, or refuse."""
+        if scope["type"] != "http":  # a WebSocket, of which the application knows none
+            await self._app(scope, receive, send)
+            return
         passed = False
 
         async def known(*request: Any) -> None:

@@ -16,13 +16,11 @@ from starlette.exceptions import HTTPException
 from pipeline_assets.errors import (
     InvalidInput,
     PipelineError,
-    SettingsError,
-    StorageError,
     TooLarge,
     Unsupported,
     without_secrets,
 )
-from pipeline_assets.search import IndexDamaged, NotIndexed
+from pipeline_assets.search import IndexDamaged, NoSuchFilter, NotIndexed
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +65,7 @@ class Busy(PipelineError):
 
 
 KNOWN: tuple[tuple[tuple[type[Exception], ...], int, str], ...] = (
-    ((BadRequest, SettingsError), 400, "bad_request"),
+    ((BadRequest, NoSuchFilter), 400, "bad_request"),
     ((NoItem, NotIndexed), 404, "no_item"),
     ((TooLargeBody, TooLarge), 413, "too_large"),
     ((Unsupported,), 415, "unsupported"),
@@ -78,6 +76,18 @@ KNOWN: tuple[tuple[tuple[type[Exception], ...], int, str], ...] = (
     ((PipelineError, SQLAlchemyError, OSError), 503, "unavailable"),
 )
 """Errors, the HTTP status of each, and its kind; the first that fits."""
+
+OF_THE_REQUEST = (
+    BadRequest,
+    NoSuchFilter,
+    NoItem,
+    NotIndexed,
+    TooLargeBody,
+    TooLarge,
+    Unsupported,
+    Busy,
+)
+"""Errors that say nothing but what is wrong with what was asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,20 +116,20 @@ def refusal(error: Exception, timeout_s: float) -> Refusal:
 def _message(error: Exception, timeout_s: float) -> str:
     if isinstance(error, TimeoutError):
         return f"not answered within {timeout_s:g} s: ask for less, or try again"
-    # Folders of the server are nobody's business over there; the log has them.
-    if isinstance(error, IndexDamaged):
-        return (
-            f"the search index cannot be read: {error.reason}. On the server, "
-            "`pipeline-assets index rebuild` makes it anew from enriched_items"
-        )
-    if isinstance(error, OSError | SQLAlchemyError | StorageError):
-        return (
-            "storage or the state database cannot be used now: `pipeline-assets doctor` says what "
-            "to mend"
-        )
+    if isinstance(error, OF_THE_REQUEST):
+        return without_secrets(str(error))
     if isinstance(error, InvalidInput):
         return without_secrets(f"{error}; send a JPEG, PNG, WebP or GIF")
-    return without_secrets(str(error))
+    # What others say has folders of the server, which are nobody's business over there.
+    if isinstance(error, IndexDamaged):
+        return (
+            "the search index cannot be read; the server's log says why. On the server, "
+            "`pipeline-assets index rebuild` makes it anew from enriched_items"
+        )
+    return (
+        "this cannot be answered now; the server's log says why. On the server, "
+        "`pipeline-assets doctor` says what to mend"
+    )
 
 
 def _of_http(error: HTTPException) -> Refusal:

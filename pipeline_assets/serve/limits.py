@@ -1,15 +1,15 @@
 """How much is answered at once, how long it may take, and how much may be sent."""
 
 import asyncio
-import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import BoundedSemaphore
 from typing import TypeVar
 
 from starlette.requests import Request
 
+from pipeline_assets.adapters.workers import default_count
 from pipeline_assets.serve.errors import Busy, TooLargeBody
 
 T = TypeVar("T")
@@ -19,12 +19,18 @@ T = TypeVar("T")
 class Limits:
     """What one service takes on. A query's own limits are in `asked`."""
 
-    at_once: int = max(2, os.cpu_count() or 2)
-    """Requests that are worked on: as many as there are cores, since a search is all computing. Two
-    at a time answered eight clients within 60 ms (p95, two cores), four at a time within 100."""
+    at_once: int = field(default_factory=lambda: max(2, default_count()))
+    """Requests that are worked on: as many as there are cores for this process, since a search is
+    all computing. Two at a time answered eight clients within 60 ms (p95, two cores), four at a
+    time within 100."""
+
+    beside: int = 2
+    """Requests beside those, of operations that compute next to nothing. Whether the service is
+    well must be answered while searches have every core, or it is taken for dead and started again;
+    and such an operation, which mostly waits for a database, must not take a search's place."""
 
     waiting: int = 56
-    """Requests that wait for those; any more are told to come back."""
+    """Requests that wait for either; any more are told to come back."""
 
     timeout_s: float = 20.0
     body_bytes: int = 10_000_000
@@ -34,12 +40,29 @@ DEFAULTS = Limits()
 
 
 class Work:
-    """Threads for what blocks: a bounded number of calls, and a bounded queue before them."""
+    """Two lanes for what blocks: one for what computes, and one beside it for what is cheap."""
 
     def __init__(self, limits: Limits) -> None:
-        self._all = limits.at_once + limits.waiting
+        self._computing = _Lane(limits.at_once, limits.waiting)
+        self._beside = _Lane(limits.beside, limits.waiting)
+
+    async def do(self, call: Callable[[], T], *, beside: bool = False) -> T:
+        """What the call gives. Raises `Busy` where nobody may wait in its lane any more."""
+        return await (self._beside if beside else self._computing).do(call)
+
+    def close(self) -> None:
+        """Begin nothing new; what runs is waited for by nobody."""
+        self._computing.close()
+        self._beside.close()
+
+
+class _Lane:
+    """Threads: a bounded number of calls, and a bounded queue before them."""
+
+    def __init__(self, at_once: int, waiting: int) -> None:
+        self._all = at_once + waiting
         self._places = BoundedSemaphore(self._all)
-        self._threads = ThreadPoolExecutor(limits.at_once, thread_name_prefix="serve")
+        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="serve")
 
     async def do(self, call: Callable[[], T]) -> T:
         """What the call gives. Raises `Busy` where nobody may wait any more.

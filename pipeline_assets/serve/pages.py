@@ -11,7 +11,6 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pipeline_assets.core.status import Status
-from pipeline_assets.resources import Resources
 from pipeline_assets.serve import api
 from pipeline_assets.serve.answers import Found
 from pipeline_assets.serve.asked import (
@@ -56,9 +55,9 @@ class Picture(Query):
 class Pages:
     """The pages over one data root."""
 
-    def __init__(self, resources: Resources, work: Work, limits: Limits) -> None:
-        self._resources, self._work, self._limits = resources, work, limits
-        self._thumbnails = Thumbnails(resources)
+    def __init__(self, served: api.Served, work: Work, limits: Limits) -> None:
+        self._served, self._work, self._limits = served, work, limits
+        self._thumbnails = Thumbnails(served.resources)
         self._templates = Environment(
             loader=PackageLoader("pipeline_assets.serve"),
             autoescape=True,
@@ -144,7 +143,7 @@ class Pages:
         return self._page(request, "refused.html", {"said": said}, said.status)
 
     async def _do(self, act: Callable[..., Any], *arguments: Any) -> Any:
-        return await self._work.do(lambda: act(self._resources, *arguments))
+        return await self._work.do(lambda: act(self._served, *arguments))
 
     def _found(self, request: Request, asked: Search, found: Found) -> Response:
         more = asked.top < MAX_TOP and len(found.hits) == asked.top
@@ -160,7 +159,7 @@ class Pages:
     def _form(self, asked: Search) -> dict[str, Any]:
         """What the search form offers, and what is chosen in it."""
         filters = asked.model_dump(exclude={"q", "like", "top", "mode"}, exclude_defaults=True)
-        settings = self._resources.settings
+        settings = self._served.resources.settings
         return {
             "asked": asked,
             "filtered": bool(filters) or asked.mode != "hybrid",

@@ -17,15 +17,18 @@ from pipeline_assets.adapters.orders import Order
 from pipeline_assets.adapters.shards import Surroundings
 from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.core.plan import Planned, Standing
+from pipeline_assets.core.results import SLOW_RETRY
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.errors import (
     InvalidInput,
     LeaseHeld,
     LeaseLost,
+    NotFound,
     Overloaded,
     ResourceExhausted,
     StorageError,
+    Timeout,
 )
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.drawing import SAMPLE_LABELS, Subject
@@ -53,7 +56,9 @@ class Toy:
     calls: list[tuple[str, list[str]]] = field(default_factory=list)
     loud: Misbehave = lambda _works: None
     outcome: Callable[[Work], Outcome] = lambda work: Made((work["items.name"].upper(),))
+    quietly: Callable[[Work], Outcome] = lambda work: Made((work["items.name"],))
     producer: str = "loud/1"
+    quiet_producer: str = "quiet/1"
     micro_batch: int = 4
 
     @property
@@ -68,7 +73,7 @@ class Toy:
                 Rung(name="loud", factor=1.0, call=self._loud, reads=("items.name",),
                      producer=lambda _resources: self.producer),
                 Rung(name="quiet", factor=0.5, call=self._quiet, reads=("items.name",),
-                     producer=lambda _resources: "quiet/1"),
+                     producer=lambda _resources: self.quiet_producer),
             ),
             skip_factor=0.1,
             micro_batch=self.micro_batch,
@@ -85,7 +90,7 @@ class Toy:
 
     def _quiet(self, _resources: Any, works: Sequence[Work]) -> list[Outcome]:
         self.calls.append(("quiet", [work.id[0] for work in works]))
-        return [Made((work["items.name"],)) for work in works]
+        return [self.quietly(work) for work in works]
 
 
 NAMES = [f"i{n:02d}" for n in range(10)]
@@ -546,3 +551,25 @@ def test_a_run_that_heals_rolls_no_new_producer_out(ten: Platform) -> None:
     assert healing.standing == {"not asked for": 10}
     ten.run(toy.stage)
     assert toy.given() == NAMES
+
+
+@pytest.mark.parametrize("quiet_producer", ["quiet/1", "quiet/2"])
+def test_healing_uses_up_a_rows_attempts_whatever_else_has_changed(
+    ten: Platform, quiet_producer: str
+) -> None:
+    """Then it waits a day, also where a new producer of the rung that made it makes nothing."""
+    ten.run(Toy(outcome=lambda _work: Timeout("slow")).stage)
+    toy = Toy(
+        outcome=lambda _work: Timeout("slow"),
+        quietly=lambda _work: NotFound("404"),
+        quiet_producer=quiet_producer,
+    )
+    for _ in range(14):
+        ten.clock.advance(3600)
+        ten.run(toy.stage, only_improvable=True)
+    rows = ten.rows("toy").values()
+    assert len(toy.given("loud")) == (toy.stage.attempts - 1) * len(NAMES)
+    assert {(row["rung"], row["attempts"]) for row in rows} == {("quiet", toy.stage.attempts)}
+    assert all(row["retry_at"] > ten.clock() for row in rows)
+    ten.clock.advance(SLOW_RETRY.total_seconds())
+    assert ten.run(toy.stage, only_improvable=True)["toy"].planned.total() == len(NAMES)

@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import shutil
+import sqlite3
 import threading
+from contextlib import closing
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ from typing import Any, cast
 
 import dagster as dg
 import pytest
+from sqlalchemy import QueuePool
 
 from pipeline_assets.automation.storage import dagster_root, ensure_storage, storage_url
 from pipeline_assets.errors import SettingsError, StorageError
@@ -214,9 +217,34 @@ def test_without_a_url_it_is_sqlite_under_the_data_root(
 @pytest.mark.parametrize("scheme", ["postgresql", "postgresql+psycopg2"])
 def test_a_postgresql_url_gets_the_driver_that_is_installed(scheme: str) -> None:
     """Plain postgresql:// would mean psycopg 3; the password stays as it is."""
-    url = f"{scheme}://me:p%40ss@db:5432/dagster?sslmode=require"
-    expected = "postgresql+psycopg2://me:p%40ss@db:5432/dagster?sslmode=require"
+    url = f"{scheme}://me:p%40ss@db:5432/dagster?connect_timeout=9"
+    expected = "postgresql+psycopg2://me:p%40ss@db:5432/dagster?connect_timeout=9"
     assert storage_url(with_url(url)) == expected
+
+
+def test_a_server_that_never_answers_is_not_waited_for_without_end() -> None:
+    """Whatever else the URL says stays."""
+    expected = "postgresql+psycopg2://db/dagster?connect_timeout=5&sslmode=require"
+    assert storage_url(with_url("postgresql://db/dagster?sslmode=require")) == expected
+
+
+def test_a_pool_tries_its_connections_once_however_often_the_storage_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, postgres: Postgres
+) -> None:
+    """A listener more for each would slow every read of a process that opens it again and again."""
+    made_home(tmp_path, monkeypatch, postgres.schema_url())
+    for _time in range(3):
+        with dg.DagsterInstance.get():
+            pass
+    said: list[str] = []
+
+    def connect() -> Any:
+        connection = sqlite3.connect(":memory:")
+        connection.set_trace_callback(said.append)
+        return connection
+
+    with closing(QueuePool(connect).connect()):
+        assert said.count("SELECT 1") == 1
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,16 @@ from urllib.request import urlopen
 
 import pytest
 
+from pipeline_assets import resources as resources_module
 from pipeline_assets.adapters.clip import ModelNotLoaded
+from pipeline_assets.adapters.earlier_models import TRY_AGAIN
 from pipeline_assets.commands.search import search, search_all, search_like, search_picture
 from pipeline_assets.core.breaker import Mode
+from pipeline_assets.core.status import Status
 from pipeline_assets.errors import InvalidInput
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.drawing import Subject
-from pipeline_assets.search import Filters, IndexDamaged, NoQuery
+from pipeline_assets.search import Filters, IndexDamaged, NoQuery, NoSuchFilter
 from pipeline_assets.stages import STAGES
 from pipeline_assets_tests.conftest import HOUR, Goods, Platform
 
@@ -109,6 +112,54 @@ def test_a_model_that_cannot_be_used_now_leaves_its_space_out(
     assert "left out of the search" in caplog.text
 
 
+@pytest.mark.parametrize("error", [MemoryError(), KeyError("text_cfg"), AttributeError("visual")])
+def test_whatever_a_model_raises_the_keywords_answer(
+    indexed: Platform,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    """When it is used, and when it is looked for."""
+
+    class Broken:
+        producer = indexed.resources.primary.producer
+
+        @staticmethod
+        def query_vectors(_texts: list[str]) -> None:
+            raise error
+
+    indexed.resources.__dict__["primary"] = Broken()
+    assert ids(indexed.resources, "red shirt")[0] == "shirt"
+
+    def model_of(_resources: Resources, _space: str) -> None:
+        raise error
+
+    monkeypatch.setattr(Resources, "model_of", model_of)
+    assert ids(indexed.resources, "red shirt")[0] == "shirt"
+    assert caplog.text.count(f"left out of the search: {type(error).__name__}") == 2
+
+
+def test_an_earlier_model_that_cannot_be_loaded_now_is_found_by_again_later(
+    indexed: Platform, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In the same process, without a load and a warning for every query until then."""
+
+    class Another:
+        producer = "another@00000000"
+
+    def load(*_arguments: object, **_options: object) -> None:
+        raise RuntimeError("can't allocate memory")
+
+    indexed.resources.__dict__["primary"] = Another()
+    with monkeypatch.context() as patched:
+        patched.setattr(resources_module, "load_clip", load)
+        assert [ids(indexed.resources, "red shirt")[0] for _ in range(3)] == ["shirt"] * 3
+        assert ids(indexed.resources, "red shirt", "vector") == []
+    assert caplog.text.count("can't allocate memory") == 1
+    indexed.clock.advance(TRY_AGAIN.total_seconds())
+    assert ids(indexed.resources, "red shirt", "vector")[0] == "shirt"
+
+
 def test_a_wrong_model_name_says_which_setting_to_change(platform: Platform, goods: Goods) -> None:
     """Before any row is worked on."""
     platform.feed([goods.product("a")])
@@ -164,6 +215,40 @@ def test_many_queries_are_answered_as_one_by_one(indexed: Platform, tmp_path: Pa
     assert answers[1]["hits"][0]["item_id"] == "lamp"
     path.write_text("")
     assert search_all(indexed.resources, path, mode="hybrid", top=3) == []
+
+
+@pytest.mark.parametrize(
+    ("filters", "said"),
+    [
+        (Filters(kind="shirt"), "no item can have the kind 'shirt': there is product and document"),
+        (Filters(stages={"labels": Status.OK}), "'labels': there is fetched, validated, extracted"),
+        (
+            Filters(first_hour="2026-03-02-07", last_hour="2026-03-02-06"),
+            "an hour from '2026-03-02-07': it is after 2026-03-02-06",
+        ),
+    ],
+)
+def test_a_slip_in_a_filter_is_said(indexed: Platform, filters: Filters, said: str) -> None:
+    """Nothing found would be believed."""
+    with pytest.raises(NoSuchFilter, match=said):
+        search(indexed.resources, "lamp", mode="keyword", top=1, filters=filters)
+
+
+@pytest.mark.parametrize("query", ["", "  ", "!?"])
+def test_a_query_without_words_loads_no_model(
+    indexed: Platform, monkeypatch: pytest.MonkeyPatch, query: str
+) -> None:
+    """It finds nothing, at once."""
+    monkeypatch.delattr("pipeline_assets.commands.search._by_model")
+    assert search(indexed.resources, query, mode="hybrid", top=1) == []
+
+
+def test_a_file_of_queries_that_is_no_text_is_said(indexed: Platform, tmp_path: Path) -> None:
+    """Whatever its bytes are; which line, too."""
+    file = tmp_path / "queries.jsonl"
+    file.write_bytes(b'{"id": 1, "text": "lamp"}\n\xff\xfe{"id": 2}\n')
+    with pytest.raises(NoQuery, match="line 2 of"):
+        search_all(indexed.resources, file, mode="keyword", top=1)
 
 
 @pytest.mark.parametrize("line", ["lamp", "[1]", '{"text": "lamp"}', '{"id": 1}', "7"])

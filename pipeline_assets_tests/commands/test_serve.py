@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from starlette.testclient import TestClient
 
 from pipeline_assets.commands.serve import is_loopback, serve
 from pipeline_assets.resources import Resources
@@ -33,3 +34,28 @@ def test_a_host_that_others_reach_is_warned_of(
     assert is_loopback(host) is loopback
     assert any("no login" in line for line in said) is not loopback
     assert [(options["host"], options["port"]) for options in started] == [(host, 8080)]
+
+
+@pytest.mark.parametrize(
+    ("host", "named"),
+    [
+        ("::1", ["localhost", "127.0.0.1", "[::1]"]),
+        ("127.0.0.1", ["localhost", "127.0.0.1", "[::1]"]),
+        ("127.9.9.9", ["localhost", "127.0.0.1", "[::1]", "127.9.9.9"]),
+    ],
+)
+def test_requests_name_a_service_on_loopback_as_browsers_do(
+    resources: Resources, monkeypatch: pytest.MonkeyPatch, host: str, named: list[str]
+) -> None:
+    """IPv6 in brackets; no name twice, since a refusal lists them. WebSockets are not spoken."""
+    started: list[tuple[Any, dict[str, Any]]] = []
+    monkeypatch.setattr(uvicorn, "run", lambda app, **options: started.append((app, options)))
+    serve(resources, host, 8080, lambda _line: None)
+    [(app, options)] = started
+    assert options["ws"] == "none"
+    with TestClient(app) as client:
+        for name in named:
+            for header in (name, f"{name}:8080"):
+                assert client.get("/openapi.json", headers={"host": header}).status_code == 200
+        refused = client.get("/openapi.json", headers={"host": "evil.example"})
+    assert refused.json()["message"].endswith(f"give one of {', '.join(named)}")

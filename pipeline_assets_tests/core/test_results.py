@@ -217,6 +217,18 @@ def test_what_a_new_producer_cannot_make_is_not_asked_for_by_every_run(
     assert row.retry_at == (NOW + SLOW_RETRY if slowly else None)
 
 
+@pytest.mark.parametrize(("attempts", "slowly"), [(1, False), (2, True), (3, True)])
+def test_a_new_producer_that_makes_nothing_uses_up_attempts_too(
+    attempts: int, *, slowly: bool
+) -> None:
+    """Else the old row, whose key stays, would be made again by every run for ever."""
+    old = make_row(Status.OK, rung="primary", updated_at=EARLIER, attempts=attempts)
+    planned = {"old": old, "input_changed": False, "reason": Reason.PRODUCER_CHANGED, "ceiling": 1}
+    row = result(SLOW, planned=planned)
+    assert (row.rung, row.attempts) == ("primary", attempts + 1)
+    assert row.retry_at == (NOW + SLOW_RETRY if slowly else None)
+
+
 def test_bad_data_is_skipped_while_a_lower_rung_may_yet_make_it() -> None:
     """Only what no rung can make is a dead letter."""
     old = make_row(Status.SKIPPED, updated_at=EARLIER, attempts=2, quality=0.5)

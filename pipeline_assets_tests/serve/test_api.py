@@ -1,17 +1,27 @@
 """What programs are told."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from threading import Event
 from typing import Any
 
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
 
 from pipeline_assets.commands.index import rebuild
-from pipeline_assets.errors import StorageError
+from pipeline_assets.errors import (
+    ContractError,
+    FeedError,
+    SettingsError,
+    StorageError,
+    Unavailable,
+)
 from pipeline_assets.resources import Resources
+from pipeline_assets.search import IndexDamaged
 from pipeline_assets.serve import figures
 from pipeline_assets.serve.api import OPERATIONS, Operation
 from pipeline_assets.serve.app import WithHeaders, application
@@ -147,6 +157,7 @@ BAD = [
     ("/api/item", {}, "id"),
     ("/api/quality", {"hours": "100000"}, "hours"),
     ("/api/dead-letters", {"reason": "bad luck"}, "reason"),
+    ("/api/dead-letters", {"stage": "washing"}, "stage"),
     ("/api/dead-letters", {"hour": "../../etc"}, "hour"),
     ("/api/retry-queue", {"limit": "-1"}, "limit"),
     ("/thumbnail", {"item": "a", "hour": "../../x"}, "hour"),
@@ -212,6 +223,29 @@ def test_a_slow_request_is_given_up(shown: Resources) -> None:
         assert "within 0 s" in refused(client.get("/api/quality"), 504, "timeout")
 
 
+def test_health_and_metrics_are_answered_while_searches_have_every_core(
+    shown: Resources, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or whoever watches would take a busy service for a dead one."""
+    go, begun = Event(), Event()
+
+    def endless(*_: object) -> None:
+        begun.set()
+        go.wait(30)
+
+    monkeypatch.setattr(figures, "quality", endless)
+    with (
+        TestClient(application(shown, Limits(at_once=1, waiting=0))) as client,
+        ThreadPoolExecutor(1) as elsewhere,
+    ):
+        asked = elsewhere.submit(client.get, "/api/quality")
+        assert begun.wait(10)
+        assert [client.get(path).status_code for path in ("/healthz", "/metrics")] == [200, 200]
+        refused(client.get("/api/quality"), 503, "busy")
+        go.set()
+        asked.result()
+
+
 def test_an_unexpected_error_tells_strangers_nothing(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -254,6 +288,17 @@ def test_only_its_own_names_are_answered(shown: Resources) -> None:
         assert "Host=&#39;&lt;evil&gt;&#39; is not usable" in page.text
 
 
+def test_a_websocket_is_turned_away_whatever_it_names(shown: Resources) -> None:
+    """Without an error of ours: there is none to be had."""
+    with TestClient(application(shown, hosts=("127.0.0.1",))) as client:
+        for name in ("127.0.0.1", "evil.example"):
+            with (
+                pytest.raises(WebSocketDisconnect),
+                client.websocket_connect("/api/search", headers={"host": name}),
+            ):
+                pass
+
+
 def test_a_damaged_index_is_told_to_strangers_without_the_servers_folders(
     finished_copy: Platform, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -264,25 +309,43 @@ def test_a_damaged_index_is_told_to_strangers_without_the_servers_folders(
         database.write_bytes(b"not a database" * 1_000)
     with TestClient(application(replace(resources))) as client:
         said = refused(client.get("/api/search?q=shirt"), 503, "index_damaged")
-    assert "file is not a database" in said
+    assert "the server's log says why" in said
     assert "`pipeline-assets index rebuild`" in said
     assert str(resources.data) not in said
     assert str(resources.data) in caplog.text
+    assert "file is not a database" in caplog.text
 
 
 @pytest.mark.parametrize(
-    "error", [StorageError("/srv/data/x", "full"), OSError(28, "full", "/srv")]
+    "error",
+    [
+        StorageError("/srv/data/x", "full"),
+        OSError(28, "full", "/srv"),
+        SettingsError("PIPELINE_DATA", "/srv/data", "a folder"),
+        FeedError("/srv/feed.csv", "no such file"),
+        ContractError("items", "is a table", "/srv/data/items"),
+        IndexDamaged("/srv/search", "/srv/search/index.db is cut off"),
+        Unavailable("no model in /srv/models"),
+    ],
+    ids=lambda error: type(error).__name__,
 )
-def test_a_disk_that_refuses_is_told_to_strangers_without_the_servers_folders(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch, error: Exception
+def test_what_is_wrong_with_the_server_is_told_to_strangers_without_its_folders(
+    client: TestClient,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
 ) -> None:
-    """Likewise."""
+    """The client is not to blame, and the log has what it is not told."""
 
     def broken(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(figures, "quality", broken)
-    assert "/srv" not in refused(client.get("/api/quality"), 503, "unavailable")
+    kind = "index_damaged" if isinstance(error, IndexDamaged) else "unavailable"
+    said = refused(client.get("/api/quality"), 503, kind)
+    assert "/srv" not in said
+    assert "log says why" in said
+    assert "/srv" in caplog.text
 
 
 EASY = [each for each in OPERATIONS if each.method == "GET" and each.name not in {"search", "item"}]

@@ -1,6 +1,7 @@
 """How much is done at once."""
 
 import asyncio
+import os
 from threading import Event
 
 import pytest
@@ -42,6 +43,34 @@ def test_a_call_that_nobody_waits_for_keeps_its_place() -> None:
         work.close()
 
     asyncio.run(given_up())
+
+
+def test_what_is_cheap_does_not_wait_for_what_computes() -> None:
+    """Nor the other way round."""
+    go = Event()
+
+    async def beside_each_other() -> None:
+        for stuck in (False, True):
+            work = Work(Limits(at_once=1, beside=1, waiting=0))
+            waits = asyncio.ensure_future(work.do(lambda: _waited(go), beside=stuck))
+            await asyncio.sleep(0)
+            with pytest.raises(Busy):
+                await work.do(lambda: "no place", beside=stuck)
+            assert await work.do(lambda: "at once", beside=not stuck) == "at once"
+            waits.cancel()
+            work.close()
+        go.set()
+
+    asyncio.run(beside_each_other())
+
+
+@pytest.mark.parametrize(("cores", "at_once"), [(1, 2), (2, 2), (5, 5)])
+def test_as_many_are_worked_on_as_this_process_has_cores(
+    monkeypatch: pytest.MonkeyPatch, cores: int, at_once: int
+) -> None:
+    """Which may be fewer than the machine has, as for workers; a slow one never holds all."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores)))
+    assert Limits().at_once == at_once
 
 
 def _waited(go: Event) -> str:
