@@ -13,6 +13,8 @@ from rich.markup import escape
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
+from pipeline_assets.core.plan import Reason
+
 LONG_CELL = 70
 LONG_RECORD = 600
 """A record has a line for each value: an error with what to do is never cut."""
@@ -29,6 +31,9 @@ _DECISIONS = {
     ("discard", False): ("discarded", "no longer, since its input has changed"),
 }
 """A decision and whether it stands, in words."""
+
+_WORKS_ON: Mapping[str, str] = {Reason.PRODUCER_CHANGED: "producer or settings changed"}
+"""Reasons that say less than they cover; machines have the one name of each."""
 
 _out = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
 _err = Console(stderr=True, highlight=False)
@@ -186,8 +191,8 @@ def record(values: Mapping[str, Any]) -> None:
 def findings(rows: Sequence[Mapping[str, Any]]) -> None:
     """The doctor's findings."""
     for row in rows:
-        mark = "[green]well[/]" if row["ok"] else "[red]wrong[/]"
-        _out.print(f"{mark:<16} {row['what']}: {_safe(row['found'])}", soft_wrap=True)
+        mark = "[green]well[/]    " if row["ok"] else "[red]wrong[/]   "
+        _out.print(f"{mark} {row['what']}: {_safe(row['found'])}", soft_wrap=True)
         if not row["ok"]:
             _out.print(f"         to mend: {_safe(row['mend'] or '')}", soft_wrap=True)
 
@@ -206,7 +211,8 @@ def hits(rows: Sequence[Mapping[str, Any]]) -> None:
             row["label"],
             _number(row["quality"]),
             f"{row['score']:.4f}",
-            ", ".join(f"{name.split(':')[0]} #{rank}" for name, rank in row["ranks"].items()),
+            # Of the vectors, whether by picture or by text: a space has a list of each.
+            ", ".join(f"{name.rpartition(':')[2]} #{rank}" for name, rank in row["ranks"].items()),
         ]
         for place, row in enumerate(rows, start=1)
     ]
@@ -293,14 +299,17 @@ def plan(data: Mapping[str, Any]) -> None:
         f"hour {data['hour']}: {_cell(data['feed_rows'])} rows in the feed{lost}, "
         f"{data['items']} items materialized"
     )
+    if data["feed_rows"] == 0:
+        _out.print("the feed has no row of that hour")
+    if not data["items"] and not data["feed_rows"]:
+        return
     if not data["items"]:
         _out.print("the hour has no items yet: every row of the feed is new")
-        return
     columns = ["stage", "works on", "leaves", "calls", "USD", "about"]
     cells = [
         [
             stage["stage"],
-            _counts(stage["planned"]),
+            _works_on(stage["planned"]),
             _counts(stage["standing"]),
             stage["calls"],
             f"{stage['cost_usd']:.2f}",
@@ -309,6 +318,12 @@ def plan(data: Mapping[str, Any]) -> None:
         for stage in data["stages"]
     ]
     _out.print(_table(columns, cells))
+    if any(stage["planned"] for stage in data["stages"]):
+        _out.print(
+            "what follows from these is not counted here; "
+            f"`pipeline-assets plan --from {data['hour']} --to {data['hour']}` counts it",
+            soft_wrap=True,
+        )
 
 
 def plan_range(data: Mapping[str, Any]) -> None:
@@ -349,7 +364,11 @@ def _about(seconds: float | None) -> str:
 
 
 def _by_stage(counted: Mapping[str, Any]) -> list[list[Any]]:
-    return [[stage, _counts(reasons)] for stage, reasons in counted["rows"].items()]
+    return [[stage, _works_on(reasons)] for stage, reasons in counted["rows"].items()]
+
+
+def _works_on(reasons: Mapping[str, int]) -> str:
+    return _counts({_WORKS_ON.get(reason, reason): rows for reason, rows in reasons.items()})
 
 
 def _uncounted(data: Mapping[str, Any]) -> Iterator[str]:

@@ -6,13 +6,13 @@ from typing import Any
 
 from pipeline_assets.adapters.engine import plan_hour
 from pipeline_assets.adapters.orders import Order
+from pipeline_assets.commands.feed_news import CHANGED, NEW, FeedNews, look
 from pipeline_assets.commands.pace import Pace
 from pipeline_assets.core.plan import Planned, Standing
 from pipeline_assets.core.stage import Rung, Stage
-from pipeline_assets.errors import FeedError
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages import all_stages, strict_tables
-from pipeline_assets.stages.items import ITEMS, feed_hours
+from pipeline_assets.stages.items import ITEMS
 
 BLOCKED = "waits for upstream"
 NOTHING_TO_DO = "not applicable: no call"
@@ -22,29 +22,27 @@ def plan(resources: Resources, hour: str, *, items: frozenset[str], force: bool)
     """The rows that each stage would work on, by reason, and those that stand.
 
     A stage is planned against the tables as they are now: where an upstream stage is itself about
-    to change, what follows from that shows only after it ran.
+    to change, what follows from that shows only after it ran. Where the feed is ahead of the items,
+    each row of such an item is counted by the best rung.
     """
     pace = Pace(resources)
+    feed = look(resources)
+    news = feed.news(resources, hour, items)
     stages = [
-        _stage(resources, stage, hour, items, pace, force=force)
+        _stage(resources, stage, hour, items, news, pace, force=force)
         for stage in all_stages(resources.settings)
     ]
     return {
         "hour": hour,
-        "feed_rows": _feed_rows(resources, hour),
+        "feed_rows": feed.rows_of(hour),
         "feed_lost": resources.feed.lost()[0],
         "items": resources.tables.rows(ITEMS, hour),
+        "new_items": news.new,
+        "changed_items": len(news.changed),
         "stages": stages,
         "cost_usd": sum(stage["cost_usd"] for stage in stages),
         "seconds": sum(stage["seconds"] or 0.0 for stage in stages),
     }
-
-
-def _feed_rows(resources: Resources, hour: str) -> int | None:
-    try:
-        return feed_hours(resources)[hour]
-    except FeedError:
-        return None
 
 
 def _stage(
@@ -52,6 +50,7 @@ def _stage(
     stage: Stage,
     hour: str,
     items: frozenset[str],
+    news: FeedNews,
     pace: Pace,
     *,
     force: bool,
@@ -62,11 +61,19 @@ def _stage(
     first: Counter[Rung] = Counter()
     strict = strict_tables(resources.settings)
     order = Order(stage, hour, "plan", items, force, strict=strict)
+    if news.new:
+        planned[NEW] += news.new_rows(stage)
+        first[stage.rungs[0]] += news.new_rows(stage)
     for work, decision in plan_hour(order, resources):
-        if isinstance(decision, Standing):
+        reason: str
+        rungs: Sequence[Rung]
+        if work.id[0] in news.changed:
+            reason, rungs = CHANGED, stage.rungs
+        elif isinstance(decision, Standing):
             standing[decision.value] += 1
             continue
-        reason, rungs = to_call(stage, decision)
+        else:
+            reason, rungs = to_call(stage, decision)
         planned[reason] += 1
         first.update(rungs[:1])
         rows[reason].append("/".join(work.id))

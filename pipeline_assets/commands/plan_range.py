@@ -2,8 +2,9 @@
 
 Each hour is planned against the tables as they are now. Where a row of one stage is about to
 change, the rows that depend on it may change after it: they are counted as if they did, and as if
-every rung that may be called were called as often as it may be. A run does that much or less. The
-time is what these rows take if each is made by the best of its rungs.
+every rung that may be called were called as often as it may be. An item that is new or changed in
+the feed is counted as if all of it were made. A run does that much or less. The time is what these
+rows take if each is made by the best of its rungs.
 """
 
 from collections import Counter, defaultdict
@@ -12,21 +13,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline_assets.adapters.engine import plan_hour
-from pipeline_assets.adapters.inputs import ROLES
 from pipeline_assets.adapters.orders import Order
+from pipeline_assets.commands.feed_news import CHANGED, NEW, FeedNews, look
 from pipeline_assets.commands.pace import Pace
 from pipeline_assets.commands.plan import BLOCKED, to_call
 from pipeline_assets.core.plan import Planned, Standing
 from pipeline_assets.core.rows import Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.core.status import Status
-from pipeline_assets.errors import FeedError
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages import all_stages, strict_tables
-from pipeline_assets.stages.items import ITEMS, feed_hours
+from pipeline_assets.stages.items import ITEMS
 
 FOLLOWS = "may follow from upstream"
-NEW = "new in the feed"
 
 
 @dataclass(slots=True)
@@ -74,56 +73,54 @@ def plan_range(
     resources: Resources, hours: Iterable[str], *, items: frozenset[str], force: bool
 ) -> dict[str, Any]:
     """Each hour's forecast, and that of all of them together; there is at least one hour."""
-    feed, problem = _feed(resources)
+    feed = look(resources)
     pace = Pace(resources)
     total = Forecast()
     planned = []
     for hour in hours:
         present = resources.tables.exists(ITEMS, hour)
         rows = resources.tables.rows(ITEMS, hour) if present else 0
-        new = 0 if feed is None or items else max(0, feed[hour] - rows)
+        news = feed.news(resources, hour, items)
         forecast = Forecast()
-        _count_new(resources, new, forecast)
+        _count_new(resources, news, forecast)
         if present:
-            _count_present(resources, hour, items, forecast, force=force)
+            _count_present(resources, hour, items, news, forecast, force=force)
         total.add(forecast)
         planned.append(
             {
                 "hour": hour,
                 "materialized": present,
-                "feed_rows": None if feed is None else feed[hour],
+                "feed_rows": feed.rows_of(hour),
                 "items": rows,
-                "new_items": new,
+                "new_items": news.new,
+                "changed_items": len(news.changed),
                 **forecast.shown(pace),
             }
         )
     return {
         "from": planned[0]["hour"],
         "to": planned[-1]["hour"],
-        "feed_problem": problem,
+        "feed_problem": feed.problem,
         "hours": planned,
         "total": total.shown(pace),
     }
 
 
-def _feed(resources: Resources) -> tuple[Counter[str] | None, str | None]:
-    """The rows of the feed by hour; or why it cannot be counted."""
-    try:
-        return feed_hours(resources), None
-    except FeedError as error:
-        return None, str(error)
-
-
-def _count_new(resources: Resources, items: int, forecast: Forecast) -> None:
+def _count_new(resources: Resources, news: FeedNews, forecast: Forecast) -> None:
     """Items that no table has yet: each of their rows may be given to every rung."""
-    if items:
+    if news.new:
         for stage in all_stages(resources.settings):
-            rows = items * (len(ROLES) if stage.per_resource else 1)
-            forecast.count(stage, NEW, stage.rungs, rows)
+            forecast.count(stage, NEW, stage.rungs, news.new_rows(stage))
 
 
 def _count_present(
-    resources: Resources, hour: str, items: frozenset[str], forecast: Forecast, *, force: bool
+    resources: Resources,
+    hour: str,
+    items: frozenset[str],
+    news: FeedNews,
+    forecast: Forecast,
+    *,
+    force: bool,
 ) -> None:
     strict = strict_tables(resources.settings)
     changing: dict[str, set[str]] = {}
@@ -131,14 +128,14 @@ def _count_present(
         order = Order(stage, hour, "plan", items, force, strict=strict)
         upstream = set().union(*(changing.get(table, ()) for table in stage.upstream))
         changing[stage.name] = set()
-        for work, reason, rungs, changes in _expected(order, resources, upstream):
+        for work, reason, rungs, changes in _expected(order, resources, news.changed, upstream):
             forecast.count(stage, reason, rungs)
             if changes:
                 changing[stage.name].add(work.id[0])
 
 
 def _expected(
-    order: Order, resources: Resources, upstream: set[str]
+    order: Order, resources: Resources, changed: frozenset[str], upstream: set[str]
 ) -> Iterator[tuple[Work, str, Sequence[Rung], bool]]:
     """The rows that a run may work on, why, by which rungs, and whether more may follow."""
     stage = order.stage
@@ -146,7 +143,9 @@ def _expected(
         follows = work.id[0] in upstream
         if decision is Standing.NOT_ASKED_FOR:
             continue
-        if isinstance(decision, Planned) and work.blocked is None:
+        if work.id[0] in changed:
+            yield work, CHANGED, stage.rungs, True
+        elif isinstance(decision, Planned) and work.blocked is None:
             reason, rungs = to_call(stage, decision)
             if follows and stage.applies(work):
                 rungs = stage.rungs

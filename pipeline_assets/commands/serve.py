@@ -3,6 +3,7 @@
 import ipaddress
 import logging
 import os
+import socket
 from collections.abc import Callable
 
 import uvicorn
@@ -11,6 +12,7 @@ from pipeline_assets.commands.search import search
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.resources import Resources
 from pipeline_assets.serve.app import application
+from pipeline_assets.serve.errors import CannotListen
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +23,11 @@ LOOPBACK_NAMES = ("localhost", "127.0.0.1", "[::1]")
 
 
 def serve(resources: Resources, host: str, port: int, say: Callable[[str], None]) -> None:
-    """Answer until SIGTERM or Ctrl-C; what is being answered then is answered still."""
+    """Answer until SIGTERM or Ctrl-C; what is being answered then is answered still.
+
+    Raises `CannotListen`, before any model is loaded.
+    """
+    _try_to_listen(host, port)
     if not is_loopback(host):
         say(
             f"warning: there is no login, and {host} is not loopback: whoever reaches port {port} "
@@ -44,6 +50,15 @@ def serve(resources: Resources, host: str, port: int, say: Callable[[str], None]
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=STOP_S,
     )
+
+
+def _try_to_listen(host: str, port: int) -> None:
+    """Uvicorn would say why only in its log, after we had said that we serve."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        raise CannotListen(host, port, error.strerror or str(error)) from error
 
 
 def _named(name: str) -> tuple[str, ...]:

@@ -44,7 +44,7 @@ from pipeline_assets.serve.runs import Runs
 from pipeline_assets.stages import stage_tables
 
 JSON = "application/json"
-ONE_OF = "give one of q and like"
+ONE_OF = "give either q or like"
 
 
 @dataclass(frozen=True, slots=True)

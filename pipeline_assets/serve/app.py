@@ -9,6 +9,7 @@ from typing import Any
 
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -109,6 +110,8 @@ def refused(_request: Request, error: Exception, timeout_s: float) -> Response:
     """An error as JSON."""
     said = refusal(error, timeout_s)
     headers = {"Retry-After": str(RETRY_AFTER_S)} if said.kind == "busy" else None
+    if isinstance(error, HTTPException):
+        headers = dict(error.headers or {})  # the methods that are allowed
     problem = Problem(error=said.kind, message=said.message)
     return JSONResponse(problem.model_dump(), said.status, headers)
 

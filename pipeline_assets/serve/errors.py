@@ -4,7 +4,8 @@ PipelineError
 ├── BadRequest    a parameter is not usable: field, value, what is allowed
 ├── NoItem        no hour has an item of that id
 ├── TooLargeBody  more was sent than is read
-└── Busy          as many requests as may are being answered or wait
+├── Busy          as many requests as may are being answered or wait
+└── CannotListen  there is no address to answer at
 """
 
 import logging
@@ -61,6 +62,16 @@ class Busy(PipelineError):
         self.requests = requests
         super().__init__(
             f"{requests} requests are being answered or wait: try again in {RETRY_AFTER_S} s"
+        )
+
+
+class CannotListen(PipelineError):
+    """The service has no address to answer at."""
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        self.host, self.port, self.reason = host, port, reason
+        super().__init__(
+            f"cannot listen at {host}, port {port}: {reason}. Give another with --port or --host."
         )
 
 

@@ -5,11 +5,15 @@ from typing import Any
 
 import pytest
 
+from pipeline_assets import output
 from pipeline_assets.adapters.accelerator import Fault, InjectedFault
 from pipeline_assets.commands.accelerator import accelerated_rungs
+from pipeline_assets.commands.feed_news import CHANGED, NEW
 from pipeline_assets.commands.plan import BLOCKED, NOTHING_TO_DO, plan
+from pipeline_assets.core.plan import Reason
 from pipeline_assets.sample.drawing import Subject
-from pipeline_assets_tests.conftest import HOUR, ITEMS, Goods, Platform
+from pipeline_assets.sample.shop import Shop
+from pipeline_assets_tests.conftest import HOUR, ITEMS, Goods, Platform, open_resources
 
 NO_ITEMS: frozenset[str] = frozenset()
 
@@ -105,3 +109,59 @@ def test_a_failed_item_is_waited_for(platform: Platform, goods: Goods, force: bo
     platform.run()
     for stage in planned(platform, force=force).values():
         assert stage["calls"] == 0
+
+
+def test_what_the_feed_changed_is_planned(platform: Platform, goods: Goods) -> None:
+    """A corrected row in every stage, with its rows' names; a new one has none yet."""
+    platform.feed([goods.product("a"), goods.product("b")])
+    platform.items()
+    platform.run()
+    platform.feed([goods.product("a"), goods.product("b", name="corrected"), goods.product("c")])
+    whole = plan(platform.resources, HOUR, items=NO_ITEMS, force=False)
+    assert (whole["new_items"], whole["changed_items"]) == (1, 1)
+    for stage in whole["stages"]:
+        rows = 2 if stage["stage"] in {"fetched", "validated"} else 1
+        assert stage["planned"] == {NEW: rows, CHANGED: rows}
+        assert stage["calls"] == 2 * rows
+        assert {row.partition("/")[0] for row in stage["rows"][CHANGED]} == {"b"}
+
+
+def test_people_are_told_what_is_not_counted(
+    platform: Platform, goods: Goods, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And where it is; a plan without work leaves nothing out."""
+    platform.feed([goods.product("a")])
+    platform.items()
+    output.plan(plan(platform.resources, HOUR, items=NO_ITEMS, force=False))
+    command = f"pipeline-assets plan --from {HOUR} --to {HOUR}"
+    assert (
+        f"what follows from these is not counted here; `{command}` counts it"
+        in capsys.readouterr().out
+    )
+    platform.run()
+    output.plan(plan(platform.resources, HOUR, items=NO_ITEMS, force=False))
+    assert "not counted" not in capsys.readouterr().out
+
+
+def test_an_hour_without_a_row_in_the_feed_is_said(
+    platform: Platform, goods: Goods, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing of it is new."""
+    platform.feed([goods.product("a")])
+    output.plan(plan(platform.resources, "2030-03-03-07", items=NO_ITEMS, force=False))
+    told = capsys.readouterr().out
+    assert "the feed has no row of that hour" in told
+    assert "is new" not in told
+
+
+def test_people_are_told_that_it_may_be_a_setting(
+    finished: Platform, shop: Shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wider allow list makes no new producer; machines have the reason's one name."""
+    allowed = (shop.url.removeprefix("http://"), "shop.example")
+    opened = open_resources(finished.resources.data, finished.clock, fetch_allow=allowed)
+    whole = plan(opened, HOUR, items=NO_ITEMS, force=False)
+    opened.close()
+    again = whole["stages"][0]["planned"][Reason.PRODUCER_CHANGED]
+    output.plan(whole)
+    assert f"{again} producer or settings changed" in capsys.readouterr().out

@@ -10,14 +10,23 @@ import pytest
 from pipeline_assets.adapters.accelerator import Fault, InjectedFault
 from pipeline_assets.commands import plan_range as module
 from pipeline_assets.commands.accelerator import accelerated_rungs
+from pipeline_assets.commands.feed_news import CHANGED, NEW
 from pipeline_assets.commands.plan import BLOCKED, NOTHING_TO_DO
-from pipeline_assets.commands.plan_range import FOLLOWS, NEW, plan_range
+from pipeline_assets.commands.plan_range import FOLLOWS, plan_range
 from pipeline_assets.core.budget import Backoff
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.core.plan import Reason
 from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.stages import STAGES
-from pipeline_assets_tests.conftest import HOUR, HOUR_START, ITEMS, NEXT_HOUR, Goods, Platform
+from pipeline_assets_tests.conftest import (
+    HOUR,
+    HOUR_START,
+    ITEMS,
+    NEXT_HOUR,
+    Goods,
+    Platform,
+    called,
+)
 
 NO_ITEMS: frozenset[str] = frozenset()
 EARLIER = hour_name(HOUR_START - timedelta(hours=1))
@@ -146,3 +155,48 @@ def test_force_redoes_everything(finished: Platform) -> None:
     """Each item once in each stage that has one row for it."""
     told = forecast(finished, force=True)
     assert told["total"]["rows"]["enriched_items"] == {Reason.FORCED: ITEMS}
+
+
+def test_a_corrected_row_is_counted_and_no_run_calls_more(platform: Platform, goods: Goods) -> None:
+    """As if all of its item were made anew, also where it had no picture before."""
+    platform.feed([goods.product("a", has_image=False), goods.product("b"), goods.product("c")])
+    platform.items()
+    platform.run()
+    corrected = goods.product("a", Subject("hat", "blue", 5), name="blue hat")
+    platform.feed([corrected, goods.product("b")])
+    told = forecast(platform)
+    [hour] = told["hours"]
+    assert (hour["new_items"], hour["changed_items"]) == (0, 1)
+    assert told["total"]["rows"]["fetched"] == {CHANGED: 2}
+    assert told["total"]["rows"]["enriched_items"] == {CHANGED: 1}
+    assert platform.items().new_or_changed == 1
+    reports = platform.run()
+    assert sum(called(reports).values()) > 0
+    at_most = told["total"]["calls_at_most"]
+    assert all(at_most[rung] >= rows for rung, rows in called(reports).items())
+    assert forecast(platform)["total"]["rows"] == {}
+
+
+def test_a_new_row_is_not_hidden_by_one_that_left_the_feed(
+    platform: Platform, goods: Goods
+) -> None:
+    """What left stays in the table, and is not worked on."""
+    platform.feed([goods.product("a"), goods.product("b")])
+    platform.items()
+    platform.run()
+    platform.feed([goods.product("a"), goods.product("c")])
+    [hour] = forecast(platform)["hours"]
+    assert (hour["feed_rows"], hour["items"], hour["new_items"]) == (2, 2, 1)
+
+
+@pytest.mark.parametrize(("item", "rows"), [("a", {}), ("b", {CHANGED: 1}), ("c", {NEW: 1})])
+def test_items_narrow_what_the_feed_changed(
+    platform: Platform, goods: Goods, item: str, rows: dict[str, int]
+) -> None:
+    """As they narrow a run."""
+    platform.feed([goods.product("a"), goods.product("b")])
+    platform.items()
+    platform.run()
+    platform.feed([goods.product("a"), goods.product("b", name="corrected"), goods.product("c")])
+    told = forecast(platform, items=frozenset({item}))
+    assert told["total"]["rows"].get("enriched_items", {}) == rows

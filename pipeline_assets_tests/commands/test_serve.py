@@ -1,5 +1,6 @@
 """`serve`, up to where uvicorn takes over."""
 
+import socket
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from starlette.testclient import TestClient
 
 from pipeline_assets.commands.serve import is_loopback, serve
 from pipeline_assets.resources import Resources
+from pipeline_assets.serve.errors import CannotListen
 
 
 @pytest.mark.parametrize(
@@ -29,6 +31,7 @@ def test_a_host_that_others_reach_is_warned_of(
     """There is no login."""
     started: list[dict[str, Any]] = []
     monkeypatch.setattr(uvicorn, "run", lambda _app, **options: started.append(options))
+    monkeypatch.setattr(socket, "create_server", lambda *_at, **_how: socket.socket())
     said: list[str] = []
     serve(resources, host, 8080, said.append)
     assert is_loopback(host) is loopback
@@ -50,6 +53,7 @@ def test_requests_name_a_service_on_loopback_as_browsers_do(
     """IPv6 in brackets; no name twice, since a refusal lists them. WebSockets are not spoken."""
     started: list[tuple[Any, dict[str, Any]]] = []
     monkeypatch.setattr(uvicorn, "run", lambda app, **options: started.append((app, options)))
+    monkeypatch.setattr(socket, "create_server", lambda *_at, **_how: socket.socket())
     serve(resources, host, 8080, lambda _line: None)
     [(app, options)] = started
     assert options["ws"] == "none"
@@ -59,3 +63,13 @@ def test_requests_name_a_service_on_loopback_as_browsers_do(
                 assert client.get("/openapi.json", headers={"host": header}).status_code == 200
         refused = client.get("/openapi.json", headers={"host": "evil.example"})
     assert refused.json()["message"].endswith(f"give one of {', '.join(named)}")
+
+
+def test_a_port_that_is_taken_is_said_before_anything_else(resources: Resources) -> None:
+    """Not that we serve."""
+    said: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(CannotListen, match=rf"port {port}: .*in use.* --port"):
+            serve(resources, "127.0.0.1", port, said.append)
+    assert said == []

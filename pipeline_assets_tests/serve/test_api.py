@@ -193,7 +193,9 @@ def test_what_is_not_there_is_said_in_json(client: TestClient) -> None:
     refused(client.get("/static/nothing.css"), 404, "not_found")
     refused(client.get("/static/../app.py"), 404, "not_found")
     refused(client.delete("/api/item?id=a"), 405, "method_not_allowed")
-    refused(client.post("/api/search?q=a"), 405, "method_not_allowed")
+    not_so = client.post("/api/search?q=a")
+    refused(not_so, 405, "method_not_allowed")
+    assert set(not_so.headers["allow"].split(", ")) == {"GET", "HEAD"}
 
 
 def test_what_is_no_picture_is_refused(client: TestClient) -> None:
