@@ -1,5 +1,7 @@
 """Drift: which features of an hour's items have moved, against the day before or a fixed sample."""
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,6 @@ import pyarrow.compute as pc
 
 from pipeline_assets.adapters.s3_storage import S3Storage
 from pipeline_assets.adapters.s3_urls import S3Url
-from pipeline_assets.adapters.storage import LocalStorage, Storage
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.core.drift import (
@@ -31,14 +32,24 @@ MIN_ROWS = 100
 
 REFERENCE = "PIPELINE_DRIFT_REFERENCE"
 PARTS = ("*.parquet", "*/*.parquet")
+WANTED = (
+    "a Parquet file, or a folder of them, with columns of item_features; a folder's objects in a "
+    "bucket end in .parquet, and lie in it or one folder deeper"
+)
 
 CATEGORIES = ("kind", "language", "label", "modality")
 NUMBERS = (
     *("text_length", "picture_width", "picture_height", "brightness"),
     *("label_confidence", "embedding_norm"),
 )
-PREDICTED = ("label", "label_confidence", "modality", "embedding_norm")
+PREDICTED = ("label", "label_confidence", "embedding_norm")
 """What models say. That a fallback says something else is told by the quality; it is no drift."""
+MADE = (*PREDICTED, "modality")
+"""Not compared where fallbacks made much of it. Which of text and picture is embedded, the item
+says, so no row is left out for it; but the last fallback embeds words where a picture is, too."""
+MOST_FALLBACKS = 0.2
+"""The share of rows that fallbacks may have made. Single troubles strike here and there, and rarely
+so many; an outage takes all after its begin, and what it leaves is no fair sample of the hour."""
 
 SCHEMA = pa.schema(
     [
@@ -52,6 +63,7 @@ SCHEMA = pa.schema(
         pa.field("moved", pa.string()),
         pa.field("rows", pa.int64()),
         pa.field("reference_rows", pa.int64()),
+        pa.field("not_compared", pa.string()),
     ],
     metadata={SCHEMA_VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
@@ -67,6 +79,7 @@ MEANINGS = {
     "moved": "what changed most: the share of a category, the middle of numbers",
     "rows": "values in this hour",
     "reference_rows": "values in the day before the hour, or in PIPELINE_DRIFT_REFERENCE",
+    "not_compared": "why there is no distance; null where there is one",
 }
 
 
@@ -81,7 +94,8 @@ def compared(now: pa.Table, reference: pa.Table) -> pa.Table:
     """Features of items against those of others; one that the reference lacks is not compared."""
     features = [name for name in (*CATEGORIES, *NUMBERS) if name in reference.column_names]
     values = {name: (_values(now, name), _values(reference, name)) for name in features}
-    found = {name: _compared(name, *sides) for name, sides in values.items()}
+    why = {name: _why_not(name, (now, reference), values[name]) for name in features}
+    found = {name: None if why[name] else _compared(name, *values[name]) for name in features}
     known = [name for name, comparison in found.items() if comparison is not None]
     p_values = adjusted([each.p_value for each in found.values() if each is not None])
     certain = dict(zip(known, p_values, strict=True))
@@ -91,6 +105,7 @@ def compared(now: pa.Table, reference: pa.Table) -> pa.Table:
             "measure": JENSEN_SHANNON if name in CATEGORIES else KOLMOGOROV_SMIRNOV,
             "rows": len(values[name][0]),
             "reference_rows": len(values[name][1]),
+            "not_compared": why[name],
             **_figures(found[name], certain.get(name)),
         }
         for name in features
@@ -103,35 +118,47 @@ def read_reference(place: Path | S3Url) -> pa.Table:
 
     Raises `SettingsError` where it cannot be read or has none of the features.
     """
-    wanted = "a Parquet file, or a folder of them, with columns of item_features"
     try:
-        parts = [_features(storage.open(name).source) for storage, name in _files(place)]
-    except (OSError, pa.ArrowInvalid) as error:
-        raise SettingsError(REFERENCE, str(place), f"{wanted}; {error}") from None
-    table = pa.concat_tables(parts, promote_options="permissive")
+        table = _here(place) if isinstance(place, Path) else _in_bucket(place)
+    except (OSError, pa.ArrowException) as error:
+        raise SettingsError(REFERENCE, str(place), f"{WANTED}; {error}") from None
     if not set(table.column_names) & {*CATEGORIES, *NUMBERS}:
         one_of = ", ".join((*CATEGORIES, *NUMBERS))
-        raise SettingsError(REFERENCE, str(place), f"{wanted}: one or more of {one_of}")
+        raise SettingsError(REFERENCE, str(place), f"{WANTED}: one or more of {one_of}")
     return table
 
 
-def _files(place: Path | S3Url) -> list[tuple[Storage, str]]:
-    """The file, or those of the folder and of its folders, as tables have one for each hour."""
-    storage: Storage
-    if isinstance(place, Path):
-        storage, name = LocalStorage(place.parent), place.name
-    else:
-        storage, name = S3Storage(S3Url(place.bucket), Path()), place.key
-    below = [each for pattern in PARTS for each in storage.names(name, pattern)]
-    return [(storage, each) for each in below or [name]]
+def _here(path: Path) -> pa.Table:
+    """A file, or all files of a folder and of its folders, whatever they are called."""
+    import pyarrow.dataset as ds  # noqa: PLC0415
+
+    opened = partial(ds.dataset, path, format="parquet", partitioning="hive")
+    found = opened()
+    parts = [part.physical_schema for part in found.get_fragments()]
+    features = [_features(each) for each in (found.schema, *parts)]
+    schema = pa.unify_schemas(features, promote_options="permissive")
+    return opened(schema=schema).to_table(schema.names)
 
 
-def _features(source: pa.NativeFile) -> pa.Table:
+def _in_bucket(url: S3Url) -> pa.Table:
+    """An object, or those of a folder and of its folders, as tables have one for each hour."""
     import pyarrow.parquet as pq  # noqa: PLC0415
 
-    file = pq.ParquetFile(source)
-    names = [*CATEGORIES, *NUMBERS, "fallback"]
-    return file.read([name for name in names if name in file.schema_arrow.names])
+    storage = S3Storage(S3Url(url.bucket), Path())
+    names = [name for pattern in PARTS for name in storage.names(url.key, pattern)]
+    files = [pq.ParquetFile(storage.open(name).source) for name in names or [url.key]]
+    schemas = [_features(file.schema_arrow) for file in files]
+    parts = [file.read(of.names).cast(of) for file, of in zip(files, schemas, strict=True)]
+    return pa.concat_tables(parts, promote_options="permissive")
+
+
+def _features(schema: pa.Schema) -> pa.Schema:
+    """What is read of a file; categories that its writer gave codes are as if written out."""
+    names = [name for name in (*CATEGORIES, *NUMBERS, "fallback") if name in schema.names]
+    kinds = [(name, schema.field(name).type) for name in names]
+    return pa.schema(
+        [(name, kind.value_type if pa.types.is_dictionary(kind) else kind) for name, kind in kinds]
+    )
 
 
 def said(table: pa.Table) -> str:
@@ -142,6 +169,12 @@ def said(table: pa.Table) -> str:
 def _said(row: dict[str, object]) -> str:
     by = f"PSI {row['psi']:.2f}" if row["psi"] is not None else _shift(row["shift"])
     return f"{row['feature']}: {row['moved']} ({row['measure']} {row['distance']:.2f}, {by})"
+
+
+def unsaid(table: pa.Table) -> dict[str, str]:
+    """Of the features that were not compared, why; tables of before the column was have none."""
+    rows = table.to_pylist()
+    return {row["feature"]: row["not_compared"] for row in rows if row.get("not_compared")}
 
 
 def _shift(shift: object) -> str:
@@ -160,9 +193,30 @@ def _values(table: pa.Table, feature: str) -> pa.ChunkedArray:
     return table[feature].drop_null()
 
 
-def _compared(feature: str, now: pa.ChunkedArray, before: pa.ChunkedArray) -> Comparison | None:
-    if min(len(now), len(before)) < MIN_ROWS:
-        return None
+def _why_not(
+    feature: str, sides: Sequence[pa.Table], values: Sequence[pa.ChunkedArray]
+) -> str | None:
+    """Why a feature is not compared; None where it is."""
+    names = ("the hour", "the reference")
+    if feature in MADE:
+        for name, table in zip(names, sides, strict=True):
+            share = _by_fallbacks(table, feature)
+            if share > MOST_FALLBACKS:
+                return f"{share:.0%} of {name} made by fallbacks"
+    for name, found in zip(names, values, strict=True):
+        if len(found) < MIN_ROWS:
+            return f"{len(found)} values in {name}, fewer than {MIN_ROWS}"
+    return None
+
+
+def _by_fallbacks(table: pa.Table, feature: str) -> float:
+    """The share of a feature's values that are of items with a prediction of a fallback."""
+    if "fallback" not in table.column_names:
+        return 0.0
+    return pc.mean(table.filter(pc.field(feature).is_valid())["fallback"]).as_py() or 0.0
+
+
+def _compared(feature: str, now: pa.ChunkedArray, before: pa.ChunkedArray) -> Comparison:
     if feature in CATEGORIES:
         return compare_categories(_counts(now), _counts(before))
     return compare_numbers(*(np.asarray(side.to_numpy(), np.float64) for side in (now, before)))

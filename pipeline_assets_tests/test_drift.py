@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
 from pipeline_assets.adapters.s3_storage import S3Storage
+from pipeline_assets.adapters.s3_urls import S3Url
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.drift import (
     CATEGORIES,
+    MADE,
     MIN_ROWS,
     NUMBERS,
     REFERENCE_HOURS,
@@ -122,6 +125,7 @@ def test_too_few_rows_say_nothing(tables: Tables, rows: int, known: bool) -> Non
     write_hour(tables, NOW, count=rows)
     label = found(drift(tables, NOW))["label"]
     assert {label[name] is not None for name in ("distance", "p_value", "drifted")} == {known}
+    assert label["not_compared"] == (None if known else "99 values in the hour, fewer than 100")
 
 
 def test_the_first_hour_and_an_empty_one_have_nothing_to_compare(tables: Tables) -> None:
@@ -155,6 +159,43 @@ def test_what_a_fallback_says_is_no_drift_of_the_items(tables: Tables) -> None:
     table = drift(tables, NOW)
     assert moved(table) == {"brightness"}
     assert found(table)["label"]["rows"] == 0
+    assert found(table)["label"]["not_compared"] == "100% of the hour made by fallbacks"
+
+
+def with_fallbacks(items: pa.Table, which: pa.ChunkedArray) -> pa.Table:
+    """Items of which these have a prediction of a fallback."""
+    return items.set_column(items.schema.get_field_index("fallback"), "fallback", which)
+
+
+@pytest.mark.parametrize("outage_is", ["now", "reference"])
+@pytest.mark.parametrize(
+    ("feature", "struck"), [("modality", ["text"]), ("label", ["shirt", "lamp"])]
+)
+def test_items_that_fell_back_are_no_fair_sample(
+    feature: str, struck: list[str], outage_is: str
+) -> None:
+    """An outage after the pictures strikes all texts; one on the way, what comes last."""
+    rng = np.random.default_rng(6)
+    hour, day = USUAL.items(AN_HOUR, rng), USUAL.items(A_DAY, rng)
+    sides = {"now": hour, "reference": day}
+    items = sides[outage_is]
+    sides[outage_is] = with_fallbacks(items, pc.is_in(items[feature], pa.array(struck)))
+    assert moved(compared(**sides)) == set()
+
+
+@pytest.mark.parametrize(
+    ("share", "why"), [(0.2, None), (0.21, "21% of the hour made by fallbacks")]
+)
+def test_predictions_are_compared_where_few_fell_back(share: float, why: str | None) -> None:
+    """Of the rest; what is known of the input is compared all the same."""
+    rng = np.random.default_rng(7)
+    struck = pa.chunked_array([np.arange(AN_HOUR) < share * AN_HOUR])
+    hour = with_fallbacks(USUAL.items(AN_HOUR, rng), struck)
+    table = found(compared(hour, USUAL.items(A_DAY, rng)))
+    assert {table[name]["not_compared"] for name in MADE} == {why}
+    assert table["label"]["rows"] == round((1 - share) * AN_HOUR)
+    assert table["modality"]["rows"] == AN_HOUR
+    assert table["brightness"]["not_compared"] is None
 
 
 def test_a_fixed_reference_takes_the_place_of_the_day_before(
@@ -177,6 +218,75 @@ def test_hours_of_ones_own_tables_are_a_fixed_reference(tables: Tables) -> None:
     write_hour(tables, NOW)
     table = drift(tables, NOW, Path(tables.url(FEATURES, NOW)).parents[1])
     assert found(table)["label"]["reference_rows"] == 2 * AN_HOUR
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("a.parquet", "b.parquet"), ("a.pq", "b.pq"), ("a.parquet", "b.pq"), ("x/y/z/a.pq", "b")],
+    ids=str,
+)
+def test_a_folder_here_is_read_whole_however_its_files_are_called(
+    tables: Tables, tmp_path: Path, names: tuple[str, str]
+) -> None:
+    """And however deep they lie; none is left out in silence."""
+    write_hour(tables, NOW)
+    for seed, name in enumerate(names):
+        path = tmp_path / "trained" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(USUAL.items(A_DAY, np.random.default_rng(seed)), path)
+    table = drift(tables, NOW, tmp_path / "trained")
+    assert found(table)["label"]["reference_rows"] == 2 * A_DAY
+
+
+def coded(table: pa.Table) -> pa.Table:
+    """The table as pandas writes one with a categorical; lengths and what is no feature differ."""
+    codes = table["kind"].combine_chunks().dictionary_encode()
+    lengths = table["text_length"].cast(pa.float32())
+    at = table.schema.get_field_index
+    table = table.set_column(at("kind"), "kind", codes).append_column("seen", lengths)
+    return table.set_column(at("text_length"), "text_length", lengths)
+
+
+def worded(table: pa.Table) -> pa.Table:
+    """The table as it is, with a column that is no feature."""
+    return table.append_column("seen", table["kind"])
+
+
+def copied(folder: Path, request: pytest.FixtureRequest) -> S3Url:
+    """A new prefix of a bucket with the folder's files."""
+    server: S3Server = request.getfixturevalue("s3")
+    root = server.root()
+    for path in folder.iterdir():
+        S3Storage(root, folder).put(path.name, path.read_bytes())
+    return root
+
+
+@pytest.mark.parametrize("first", ["codes.parquet", "words.parquet"])
+@pytest.mark.parametrize("where", ["here", "bucket"])
+def test_files_of_a_reference_may_write_the_same_values_differently(
+    tables: Tables, request: pytest.FixtureRequest, tmp_path: Path, first: str, where: str
+) -> None:
+    """Whichever of them comes first."""
+    write_hour(tables, NOW)
+    made = USUAL.items(A_DAY, np.random.default_rng(3))
+    folder = tmp_path / "trained"
+    folder.mkdir()
+    for name, part in (("codes.parquet", coded(made)), ("words.parquet", worded(made))):
+        pq.write_table(part, folder / f"{int(name != first)}-{name}")
+    table = drift(tables, NOW, folder if where == "here" else copied(folder, request))
+    assert found(table)["kind"]["reference_rows"] == 2 * A_DAY
+    assert moved(table) == set()
+
+
+def test_files_of_a_reference_that_do_not_go_together_are_refused(
+    tables: Tables, tmp_path: Path
+) -> None:
+    """By the setting, with the column and what a folder in a bucket may look like."""
+    write_hour(tables, NOW)
+    pq.write_table(pa.table({"kind": ["picture"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"kind": [1]}), tmp_path / "b.parquet")
+    with pytest.raises(SettingsError, match=r"PIPELINE_DRIFT_REFERENCE.* end in \.parquet.* kind"):
+        drift(tables, NOW, tmp_path)
 
 
 @pytest.mark.parametrize("wanted", ["trained/on.parquet", "trained", ""])

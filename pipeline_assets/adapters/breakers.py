@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 EVENTS_KEPT = 1000
 """For each breaker: two weeks of a host that goes down and up every hour."""
+HEALING = (Mode.HALF_OPEN, Mode.CLOSED)
+"""What a breaker goes to on its way back: good news, and no warning."""
 SAID_TO_BE_WELL = "said to be well again before the wait was over"
 
 # Made once: building a statement takes as long as SQLite takes for its answer.
@@ -136,7 +138,8 @@ class BreakerStore:
             if after.generation != before.generation:
                 _keep_event(connection, name, before.mode, after, now)
         if after.generation != before.generation:
-            log.warning("breaker %s: %s → %s: %s", name, before.mode, after.mode, after.reason)
+            level = logging.INFO if after.mode in HEALING else logging.WARNING
+            log.log(level, "breaker %s: %s → %s: %s", name, before.mode, after.mode, after.reason)
         return answer
 
     def force(self, name: str, mode: Mode) -> None:

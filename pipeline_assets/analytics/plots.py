@@ -11,6 +11,15 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT, ROW_HEIGHT = 480, 200, 30
 LABEL_ANGLE, LABEL_LIMIT = -30, 300
+GREEN, AMBER, RED, DARK_RED, GREY = "#2e9e4f", "#f2a900", "#d62728", "#8c1515", "#9a9a9a"
+MODE_COLORS = {
+    "closed": GREEN,
+    "half-open": AMBER,
+    "open": RED,
+    "forced-open": DARK_RED,
+    "disabled": GREY,
+}
+"""A breaker's modes look the same in every figure, whichever of them comes first."""
 TAIL = 0.05
 """How far what has no end goes on past the last time, as a share of the whole."""
 
@@ -33,7 +42,10 @@ def bars(
 def spans(
     frame: "pd.DataFrame", y: str, begin: str, end: str, color: str, title: str = ""
 ) -> "alt.Chart":
-    """A line of bars for each `y`, from when to when; those without an end go on past the last."""
+    """A line of bars for each `y`, from when to when; those without an end go on past the last.
+
+    Modes of breakers have the colors of their own; other words are given any.
+    """
     import altair as alt  # noqa: PLC0415 - likewise
 
     first, last = frame[begin].min(), frame[begin].max()
@@ -44,7 +56,7 @@ def spans(
         ),
         x2=alt.X2(end),
         y=alt.Y(y, type="nominal", title=None).axis(labelLimit=LABEL_LIMIT),
-        color=alt.Color(color, type="nominal", sort=None),
+        color=_mode(frame, color),
     ).properties(height=ROW_HEIGHT * frame[y].nunique())
 
 
@@ -54,6 +66,17 @@ def _names(column: str) -> Any:
     return alt.X(column, type="nominal", sort=None).axis(
         labelAngle=LABEL_ANGLE, labelLimit=LABEL_LIMIT
     )
+
+
+def _mode(frame: "pd.DataFrame", column: str) -> Any:
+    import altair as alt  # noqa: PLC0415 - likewise
+
+    color = alt.Color(column, type="nominal", sort=None)
+    there = set(frame[column])
+    if not there <= set(MODE_COLORS):
+        return color
+    shown = [mode for mode in MODE_COLORS if mode in there]
+    return color.scale(domain=shown, range=[MODE_COLORS[mode] for mode in shown])
 
 
 def _number(column: str) -> Any:

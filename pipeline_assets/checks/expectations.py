@@ -82,7 +82,7 @@ def validate_quality(
         lambda words: [
             *_scored(words),
             *(_levels(words, threshold, limits) if scored else ()),
-            *_made(words, limits.ok),
+            *_made(words, threshold, limits),
         ],
     )
 
@@ -238,42 +238,43 @@ def _scored(words: Vocabulary) -> list[Any]:
 
 
 def _levels(words: Vocabulary, threshold: float, limits: Limits) -> Iterator[Any]:
-    expect = words.expect
+    expect, said = words.expect, limits.rules(threshold)
     if limits.share is not None:
         yield expect.ExpectColumnValuesToBeBetween(
             column="quality",
             min_value=threshold,
             mostly=limits.share,
-            meta=rule(
-                f"at least {limits.share:.0%} of the rows reach {threshold}",
-                "share_at_threshold",
-                Measure.SHARE,
-            ),
+            meta=_share_rule(said["share"], "share_at_threshold"),
         )
     if limits.mean is not None:
         yield expect.ExpectColumnMeanToBeBetween(
             column="quality",
             min_value=limits.mean,
-            meta=rule(f"the mean is at least {limits.mean}", "mean"),
+            meta=rule(said["mean"], "mean"),
         )
     if limits.p10 is not None:
         yield expect.ExpectColumnQuantileValuesToBeBetween(
             column="quality",
             quantile_ranges={"quantiles": [TENTH], "value_ranges": [[limits.p10, None]]},
-            meta=rule(f"the tenth percentile is at least {limits.p10}", "tenth_percentile"),
+            meta=rule(said["p10"], "tenth_percentile"),
         )
 
 
-def _made(words: Vocabulary, ok: float | None) -> Iterator[Any]:
-    if ok is None:
+def _made(words: Vocabulary, threshold: float, limits: Limits) -> Iterator[Any]:
+    if limits.ok is None:
         return
     yield words.expect.ExpectColumnValuesToBeInSet(
         column="status",
         value_set=[Status.OK.value],
         row_condition=words.column("status").is_in(TRIED),
-        mostly=ok,
-        meta=rule(f"at least {ok:.0%} of the rows are ok", "share_ok", Measure.SHARE),
+        mostly=limits.ok,
+        meta=_share_rule(limits.rules(threshold)["ok"], "share_ok"),
     )
+
+
+def _share_rule(text: str, number: str) -> dict[str, str]:
+    """The rule that at least a share of the rows is so, and how it is said that fewer are."""
+    return rule(text, number, Measure.SHARE, broken=text.replace("at least", "fewer than", 1))
 
 
 def _no_internal(words: Vocabulary, most: float) -> list[Any]:

@@ -5,6 +5,7 @@ together; a run without a partition is refused rather than answered with an empt
 """
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,11 @@ from pipeline_assets.checks.expectations import (
 )
 from pipeline_assets.checks.limits import Limits
 from pipeline_assets.checks.suites import FailedExpectation, SuiteResult
+from pipeline_assets.core.status import Status
+from pipeline_assets.errors import without_secrets
 
+ERROR_CHARS = 200
+"""Of an example: enough to tell what went wrong, in a line."""
 SHOWN_ROWS = 20
 """Of those that break a rule: five a rule, and rarely more than a few rules are broken."""
 
@@ -60,6 +65,7 @@ class _Verdict:
     rows: int
     result: SuiteResult
     samples: Sequence[Mapping[str, Any]]
+    commonest: str = ""
 
 
 def structure_check(
@@ -102,7 +108,8 @@ def bugs_check(
     suite = f"{_asset_name(asset_key)}.{name}"
     check = _Check(
         name,
-        "No row met an unclassified exception, not even one that a fallback made good.",
+        f"{f'At most {most:.2%} of the rows' if most else 'No row'} met an unclassified exception; "
+        "one that a fallback made good counts.",
         dg.AssetCheckSeverity.ERROR,
         blocking=False,
         judge=lambda table: validate_no_bugs(table, name=suite, key=key, most=most),
@@ -135,13 +142,18 @@ def quality_check(
 
     check = _Check(
         name,
-        "Enough rows have a value, and a good one.",
+        _asked(limits, threshold),
         dg.AssetCheckSeverity.WARN,
         blocking=False,
         judge=judge,
         key=key,
     )
     return _definition(check, asset_key, read, partitions_def)
+
+
+def _asked(limits: Limits, threshold: float) -> str:
+    rules = "; ".join(limits.rules(threshold).values()) or "no limit is set"
+    return f"Enough rows have a value, and a good one: {rules}."
 
 
 def _asset_name(asset_key: dg.AssetKey | Sequence[str] | str) -> str:
@@ -201,7 +213,22 @@ def _partitions(context: dg.AssetCheckExecutionContext, check: str) -> Sequence[
 def _verdict(check: _Check, read: ReadPartition, partition: str) -> _Verdict:
     table = read(partition)
     result = check.judge(table)
-    return _Verdict(partition, table.num_rows, result, _samples(check, table, result.failures))
+    samples = _samples(check, table, result.failures)
+    few_made = any(failure.broken and failure.column == "status" for failure in result.failures)
+    commonest = _commonest(table) if few_made else ""
+    return _Verdict(partition, table.num_rows, result, samples, commonest)
+
+
+def _commonest(table: pa.Table) -> str:
+    """The error kind of most of the rows that have no value, with an error for an example."""
+    unmade = table.filter(pc.field("status").isin([Status.FAILED.value, Status.SKIPPED.value]))
+    kinds = Counter(unmade["error_kind"].drop_null().to_pylist())
+    if not kinds:
+        return ""
+    [(kind, rows)] = kinds.most_common(1)
+    errors = unmade.filter(pc.field("error_kind") == kind)["error"].drop_null()
+    example = without_secrets(errors[0].as_py())[:ERROR_CHARS] if len(errors) else "it says nothing"
+    return f"{kind} ({rows} {'row' if rows == 1 else 'rows'}), such as: {example}"
 
 
 def _samples(
@@ -212,30 +239,52 @@ def _samples(
     if not named or not {*check.key} <= {*table.column_names}:
         return ()
     keys = pc.binary_join_element_wise(*(table[name].cast("string") for name in check.key), "/")
-    judged = dict.fromkeys([*check.key, *JUDGED, *(failure.column for failure in failures)])
+    columns = (failure.column for failure in failures)
+    judged = dict.fromkeys([*check.key, *JUDGED, *columns, "quality_factors"])
     shown = table.select([name for name in judged if name in table.column_names])
-    return shown.filter(pc.is_in(keys, pa.array(named))).slice(0, SHOWN_ROWS).to_pylist()
+    rows = shown.filter(pc.is_in(keys, pa.array(named))).slice(0, SHOWN_ROWS).to_pylist()
+    return [_with_worst(row) for row in rows]
+
+
+def _with_worst(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with the stage that cost an item's quality most, in place of all of them."""
+    factors = row.pop("quality_factors", None)
+    if not factors:
+        return row
+    worst = min(factors, key=lambda each: -1 if each["factor"] is None else each["factor"])
+    cost = "unknown yet" if worst["factor"] is None else f"{worst['factor']:.4g}"
+    why = f" ({worst['reason']})" if worst["reason"] else ""
+    return {**row, "worst_factor": f"{worst['stage']} {worst['rung_or_status']}: {cost}{why}"}
 
 
 def _check_result(check: _Check, verdicts: Sequence[_Verdict]) -> dg.AssetCheckResult:
     failed = [(v.partition, failure) for v in verdicts for failure in v.result.failures]
+    commonest = next((v.commonest for v in verdicts if v.commonest), "")
     return dg.AssetCheckResult(
         passed=all(v.result.passed for v in verdicts),
         severity=check.severity,
-        description=_summary([failure for _, failure in failed]) or None,
+        description=_summary([failure for _, failure in failed], commonest) or None,
         metadata={
             "rows": sum(v.rows for v in verdicts),
             "expectations": sum(v.result.evaluated for v in verdicts),
             "failed_expectations": len(failed),
             **_numbers(verdicts),
+            **({"commonest_error": commonest} if commonest else {}),
             **_failures_table(failed),
             **_sample_rows([row for verdict in verdicts for row in verdict.samples]),
         },
     )
 
 
-def _summary(failures: Sequence[FailedExpectation]) -> str:
-    return "; ".join(f"not so: {failure.rule}{_extent(failure)}" for failure in failures)
+def _summary(failures: Sequence[FailedExpectation], commonest: str) -> str:
+    said = [_said(failure) for failure in failures]
+    return "; ".join([*said, f"mostly {commonest}"] if commonest else said)
+
+
+def _said(failure: FailedExpectation) -> str:
+    if failure.broken and failure.judged is not None and failure.unexpected is not None:
+        return f"{failure.broken}: {failure.judged - failure.unexpected} of {failure.judged}"
+    return f"not so: {failure.rule}{_extent(failure)}"
 
 
 def _extent(failure: FailedExpectation) -> str:

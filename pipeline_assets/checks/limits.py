@@ -24,6 +24,19 @@ class Limits:
     ok: float | None = 0.8
     internal: float = 0.0
 
+    def rules(self, threshold: float) -> dict[str, str]:
+        """What is asked of qualities and values, in words by limit; of what does not matter, none.
+
+        `internal` is not among them: it has a check of its own.
+        """
+        said = {
+            "share": f"at least {100 * (self.share or 0):g}% of the rows reach {threshold}",
+            "mean": f"the mean is at least {self.mean}",
+            "p10": f"the tenth percentile is at least {self.p10}",
+            "ok": f"at least {100 * (self.ok or 0):g}% of the rows are ok",
+        }
+        return {limit: text for limit, text in said.items() if getattr(self, limit) is not None}
+
 
 def default_limits(asset: str, threshold: float) -> Limits:
     """A stage should make values; how good they are is judged once, of whole items."""

@@ -1,9 +1,10 @@
 """The checks that warn when what goes in, or what comes out, is not what it was."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets import drift
@@ -14,6 +15,8 @@ from pipeline_assets.checks.factories import partitioned_check
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.core.volume import Volume, volume
 from pipeline_assets.stages.items import ITEMS
+
+NOTHING_YET = "nothing to compare with yet"
 
 
 def drift_check(hours: dg.HourlyPartitionsDefinition) -> dg.AssetChecksDefinition:
@@ -28,8 +31,12 @@ def drift_check(hours: dg.HourlyPartitionsDefinition) -> dg.AssetChecksDefinitio
         return dg.AssetCheckResult(
             passed=not moved,
             severity=dg.AssetCheckSeverity.WARN,
-            description=_by_hour(said),
-            metadata={"drifted_features": moved, "compared_features": judged},
+            description=_by_hour(said) if judged else NOTHING_YET,
+            metadata={
+                "drifted_features": moved,
+                "compared_features": judged,
+                **_not_compared(found),
+            },
         )
 
     return partitioned_check(
@@ -39,6 +46,15 @@ def drift_check(hours: dg.HourlyPartitionsDefinition) -> dg.AssetChecksDefinitio
         judge=judge,
         partitions_def=hours,
     )
+
+
+def _not_compared(found: Mapping[str, pa.Table]) -> dict[str, str]:
+    """Why features were left out; with the hours where several were looked at."""
+    return {
+        name if len(found) == 1 else f"{hour} {name}": f"not compared: {why}"
+        for hour, table in found.items()
+        for name, why in drift.unsaid(table).items()
+    }
 
 
 def volume_check(hours: dg.HourlyPartitionsDefinition) -> dg.AssetChecksDefinition:
@@ -51,7 +67,7 @@ def volume_check(hours: dg.HourlyPartitionsDefinition) -> dg.AssetChecksDefiniti
         return dg.AssetCheckResult(
             passed=not any(said.values()),
             severity=dg.AssetCheckSeverity.WARN,
-            description=_by_hour(said),
+            description=_by_hour(said) or _as_expected(list(found.values())),
             metadata=_sizes(list(found.values())),
         )
 
@@ -82,9 +98,16 @@ def _by_hour(said: dict[str, str]) -> str | None:
     return "; ".join(f"{hour}: {text}" for hour, text in wrong.items()) or None
 
 
-def _sizes(found: Sequence[Volume]) -> dict[str, float]:
-    items: dict[str, float] = {"items": sum(each.items for each in found)}
-    if len(found) > 1 or found[0].usual is None:
+def _as_expected(found: Sequence[Volume]) -> str | None:
+    """What a single hour was held against; of several each has its own."""
+    return f"{found[0].items} items; expected: {found[0].expected}" if len(found) == 1 else None
+
+
+def _sizes(found: Sequence[Volume]) -> dict[str, float | str]:
+    items: dict[str, float | str] = {"items": sum(each.items for each in found)}
+    if len(found) > 1:
         return items
-    numbers = {"usual": found[0].usual, "least": found[0].least, "most": found[0].most}
-    return {**items, **{name: value for name, value in numbers.items() if value is not None}}
+    [hour] = found
+    numbers = {"usual": hour.usual, "least": hour.least, "most": hour.most}
+    known = {name: value for name, value in numbers.items() if value is not None}
+    return {**items, "expected": hour.expected, **known}

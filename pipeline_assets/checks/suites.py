@@ -34,7 +34,8 @@ class FailedExpectation:
     """One rule that the data breaks.
 
     `unexpected` counts the offending rows and `sample` has the keys of at most five; a rule about
-    the whole column (a mean) has neither, but what was observed.
+    the whole column (a mean) has neither, but what was observed. Where the rule is about a share of
+    the rows, `broken` says what is so instead, and `judged` of how many rows.
     """
 
     rule: str
@@ -43,6 +44,8 @@ class FailedExpectation:
     unexpected: int | None = None
     sample: tuple[str, ...] = ()
     observed: float | None = None
+    broken: str = ""
+    judged: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +77,15 @@ class Vocabulary:
 Suite = Callable[[Vocabulary], Sequence[Any]]
 
 
-def rule(text: str, number: str = "", measure: Measure = Measure.VALUE) -> dict[str, str]:
+def rule(
+    text: str, number: str = "", measure: Measure = Measure.VALUE, broken: str = ""
+) -> dict[str, str]:
     """The `meta` of an expectation: its rule in words, and the name of its number, if any.
 
-    No two expectations of a suite have the same rule.
+    `broken` says what is so where the rule is not kept. No two expectations of a suite have the
+    same rule.
     """
-    return {"rule": text, "number": number, "measure": measure}
+    return {"rule": text, "number": number, "measure": measure, "broken": broken}
 
 
 def run_suite(name: str, table: pa.Table, key: Sequence[str], suite: Suite) -> SuiteResult:
@@ -193,6 +199,8 @@ def _failure(result: Any, key: Sequence[str]) -> FailedExpectation:
         unexpected=None if aggregate else found["unexpected_count"],
         sample=() if aggregate else _sample(found["unexpected_rows"], key),
         observed=_number(result) if aggregate else None,
+        broken=config.meta["broken"],
+        judged=found["element_count"] - found["missing_count"] if config.meta["broken"] else None,
     )
 
 

@@ -315,11 +315,12 @@ def _record_probe(
     results = (*state.results, result.failed)
     state = replace(_without_probe(state, grant), results=results, last_progress=now)
     complete = len(results) >= rule.probes
-    why = f"{sum(results)} of {len(results)} probes failed"
-    if complete and sum(results) / len(results) >= rule.probe_failure_rate:
-        return _opened(state, rule, now, why + _last(result), result.retry_after_s)
+    failed, made = sum(results), len(results)
+    if complete and failed / made >= rule.probe_failure_rate:
+        why = f"{failed} of {made} probes failed{_last(result)}"
+        return _opened(state, rule, now, why, result.retry_after_s)
     if complete and not result.retry_after_s:
-        return reset(state, why)
+        return reset(state, f"{made - failed} of {made} probes were good")
     return _left_alone(state, now, result)
 
 

@@ -25,13 +25,24 @@ ALWAYS_USUAL = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Volume:
-    """How many items an hour has, and what is usual; `said` says what is wrong, if it is."""
+    """How many items an hour has, and what is usual; `said` says what is wrong, if it is.
+
+    `against` says which hours tell what is usual.
+    """
 
     items: int
     usual: float | None = None
     least: float | None = None
     most: float | None = None
     said: str | None = None
+    against: str | None = None
+
+    @property
+    def expected(self) -> str:
+        """What an hour is expected to have, for people."""
+        if self.usual is None or self.least is None or self.most is None:
+            return f"not known yet: it takes {ENOUGH} hours like this one"
+        return f"{self.least:.0f} to {self.most:.0f} items; {self.against} had {self.usual:g}"
 
 
 def volume(hour: datetime, items_of: Callable[[datetime], int | None]) -> Volume:
@@ -60,4 +71,4 @@ def judged(items: int, sizes: Sequence[int], what: str) -> Volume:
         said = f"{items} items; {what} had {usual:g}, and {least:.0f} to {most:.0f} are usual"
     else:
         said = None
-    return Volume(items, usual, least, most, said)
+    return Volume(items, usual, least, most, said, what)

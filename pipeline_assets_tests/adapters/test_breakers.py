@@ -303,7 +303,7 @@ def test_each_transition_is_an_event_with_its_reason(gate: BreakerGate, clock: C
             "3 failures in 120 s; the last: overloaded: the server answered 503",
         ),
         (2, Mode.OPEN, Mode.HALF_OPEN, "the wait is over"),
-        (3, Mode.HALF_OPEN, Mode.CLOSED, "0 of 2 probes failed"),
+        (3, Mode.HALF_OPEN, Mode.CLOSED, "2 of 2 probes were good"),
         (4, Mode.CLOSED, Mode.FORCED_OPEN, "forced open by a person"),
         (5, Mode.FORCED_OPEN, Mode.DISABLED, "disabled by a person"),
         (6, Mode.DISABLED, Mode.CLOSED, "reset by a person"),
@@ -311,6 +311,22 @@ def test_each_transition_is_an_event_with_its_reason(gate: BreakerGate, clock: C
         (8, Mode.OPEN, Mode.HALF_OPEN, "said to be well again before the wait was over"),
     ]
     assert events[-1].at == clock.seconds() - RULE.wait_s
+
+
+def test_a_transition_is_a_warning_unless_it_heals(
+    gate: BreakerGate, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Opening is; half-opening and closing are news."""
+    with caplog.at_level("INFO", "pipeline_assets"):
+        fail(gate, 3)
+        clock.advance(RULE.wait_s)
+        for probe in [permitted(gate), permitted(gate)]:
+            probe.success(0.0)
+    assert [(each.levelname, each.getMessage().split(": ")[1]) for each in caplog.records] == [
+        ("WARNING", "closed → open"),
+        ("INFO", "open → half-open"),
+        ("INFO", "half-open → closed"),
+    ]
 
 
 def test_calls_that_change_no_mode_are_no_events(gate: BreakerGate) -> None:

@@ -1,10 +1,12 @@
 """Plots show the rows of their data frames."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import altair as alt
 import pandas as pd
+import pytest
 
 from pipeline_assets import analytics
 from pipeline_assets_tests.analytics.marks import marks
@@ -14,11 +16,16 @@ FRAME = pd.DataFrame(
 )
 
 
-def drawn(chart: alt.Chart) -> list[dict[str, str]]:
-    """The marks of a plot, as a notebook shows it."""
+def svg(chart: alt.Chart) -> str:
+    """A plot as a notebook shows it."""
     with alt.renderers.enable("svg"):
         bundle: Any = chart._repr_mimebundle_(None, None)
-    return marks(bundle["image/svg+xml"])
+    return str(bundle["image/svg+xml"])
+
+
+def drawn(chart: alt.Chart) -> list[dict[str, str]]:
+    """The marks of a plot."""
+    return marks(svg(chart))
 
 
 def test_each_row_is_a_bar() -> None:
@@ -49,3 +56,27 @@ def test_a_span_without_an_end_goes_on_past_the_last_time() -> None:
     assert [mark["mode"] for mark in drawn(chart)] == ["open", "closed"]
     assert chart.data["end"].tolist()[1] == first + timedelta(hours=21)
     assert frame["end"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize("modes", [["open", "half-open", "closed"], ["closed", "open"]])
+def test_a_breaker_is_green_while_it_is_closed_and_red_while_it_is_open(modes: list[str]) -> None:
+    """Whichever mode comes first; the legend has the same colors, and no mode that is not there."""
+    colors = {"closed": "#2e9e4f", "half-open": "#f2a900", "open": "#d62728"}
+    times = [datetime(2026, 3, 2, hour, tzinfo=UTC) for hour in range(len(modes))]
+    ends = [*times[1:], None]
+    frame = pd.DataFrame({"breaker": "http", "mode": modes, "begin": times, "end": ends})
+    chart = analytics.spans(frame, y="breaker", begin="begin", end="end", color="mode")
+    marks_of = re.compile(r'<path aria-label="[^"]*mode: ([\w-]+)"[^>]* fill="(#\w+)"')
+    assert dict(marks_of.findall(svg(chart))) == {mode: colors[mode] for mode in modes}
+    scale = chart.to_dict()["encoding"]["color"]["scale"]
+    assert dict(zip(scale["domain"], scale["range"], strict=True)) == {
+        mode: colors[mode] for mode in modes
+    }
+
+
+def test_other_spans_are_given_any_colors() -> None:
+    """Whose words are no modes."""
+    first = datetime(2026, 3, 2, tzinfo=UTC)
+    frame = pd.DataFrame({"stage": ["embed"], "state": ["busy"], "begin": [first], "end": [first]})
+    chart = analytics.spans(frame, y="stage", begin="begin", end="end", color="state")
+    assert "scale" not in chart.to_dict()["encoding"]["color"]

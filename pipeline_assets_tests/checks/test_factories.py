@@ -10,9 +10,11 @@ import pytest
 from pipeline_assets.checks.factories import quality_check, structure_check
 from pipeline_assets.checks.limits import Limits
 from pipeline_assets_tests.checks.tables import (
+    FAILED,
     FALLBACK,
     GOOD,
     KEY,
+    NOT_APPLICABLE,
     OK,
     REQUIRED,
     SCHEMA,
@@ -21,10 +23,26 @@ from pipeline_assets_tests.checks.tables import (
 
 HOURS = dg.HourlyPartitionsDefinition("2026-01-01-00:00")
 GOOD_HOUR, DAMAGED, DEGRADED = "2026-01-01-00:00", "2026-01-01-01:00", "2026-01-01-02:00"
+UNMADE, EXPLAINED = "2026-01-01-03:00", "2026-01-01-04:00"
+FACTORS = [
+    {"stage": "fetched", "rung_or_status": "http", "factor": 1.0, "reason": None},
+    {"stage": "image_labels", "rung_or_status": "cpu_clip", "factor": 0.4, "reason": "overloaded"},
+    {"stage": "embeddings", "rung_or_status": "cpu_clip", "factor": 0.8, "reason": None},
+]
 TABLES: Mapping[str, pa.Table] = {
     GOOD_HOUR: rows_table(*GOOD),
     DAMAGED: rows_table(OK, OK | {"rung": None}),
     DEGRADED: rows_table(*[FALLBACK | {"quality": 0.72}] * 4),
+    UNMADE: rows_table(
+        OK,
+        FAILED | {"error_kind": "timeout", "error": "no answer in 10 s"},
+        FAILED,
+        FAILED | {"error": "the server answered 404 again"},
+        NOT_APPLICABLE,
+    ),
+    EXPLAINED: rows_table(FALLBACK | {"quality": 0.32}).append_column(
+        "quality_factors", [[FACTORS]]
+    ),
 }
 
 
@@ -134,8 +152,52 @@ def test_low_quality_warns_and_stops_nothing(instance: dg.DagsterInstance) -> No
     assert materialized(result) == {"labels", "downstream"}
     check = checks["quality"]
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert "at least 50% of the rows reach 0.8 (4 rows break it)" in str(check.description)
+    assert "fewer than 50% of the rows reach 0.8: 0 of 4" in str(check.description)
     assert checks["structure"].passed
+
+
+def test_too_few_values_say_how_many_and_what_went_wrong_most(
+    instance: dg.DagsterInstance,
+) -> None:
+    """Of the rows with something to do; the kind of most errors, with the first of them."""
+    check = run(instance, UNMADE)[1]["quality"]
+    commonest = "not_found (2 rows), such as: the server answered 404"
+    assert (check.description or "").endswith(
+        f"; fewer than 50% of the rows are ok: 1 of 4; mostly {commonest}"
+    )
+    assert check.metadata["commonest_error"].value == commonest
+
+
+def test_a_sampled_item_says_which_stage_cost_most(instance: dg.DagsterInstance) -> None:
+    """By its rung, and why no better one made it."""
+    result = dg.materialize([labels, QUALITY], partition_key=EXPLAINED, instance=instance)
+    [check] = result.get_asset_check_evaluations()
+    samples = check.metadata["sample_rows"]
+    assert isinstance(samples, dg.MarkdownMetadataValue)
+    assert "| image\\_labels cpu\\_clip: 0.4 (overloaded) |" in str(samples.md_str)
+
+
+@pytest.mark.parametrize(
+    ("limits", "asks"),
+    [
+        (Limits(mean=0.7, p10=0.5, share=0.5), "at least 50% of the rows reach 0.8; the mean is"),
+        (Limits(ok=0.9), "a good one: at least 90% of the rows are ok."),
+        (Limits(ok=0.0), "a good one: at least 0% of the rows are ok."),
+        (Limits(ok=None), "a good one: no limit is set."),
+    ],
+)
+def test_a_quality_check_says_what_it_asks(limits: Limits, asks: str) -> None:
+    """With its numbers, also where nobody has seen it fail."""
+    check = quality_check(
+        "quality",
+        asset_key="labels",
+        read=TABLES.__getitem__,
+        partitions_def=HOURS,
+        threshold=0.8,
+        limits=limits,
+    )
+    [spec] = check.check_specs
+    assert asks in (spec.description or "")
 
 
 def test_a_run_over_a_range_judges_each_partition(instance: dg.DagsterInstance) -> None:
@@ -156,7 +218,9 @@ def test_a_run_over_a_range_judges_each_partition(instance: dg.DagsterInstance) 
     (check,) = result.get_asset_check_evaluations()
     assert not check.passed
     assert {record.data["partition"] for record in failures(check)} == {DAMAGED}
-    assert check.metadata["rows"].value == sum(table.num_rows for table in TABLES.values())
+    assert check.metadata["rows"].value == sum(
+        TABLES[hour].num_rows for hour in (GOOD_HOUR, DAMAGED, DEGRADED)
+    )
 
 
 def test_a_run_without_a_partition_is_refused(instance: dg.DagsterInstance) -> None:

@@ -70,32 +70,45 @@ def test_the_drift_check_warns_of_what_has_moved(
         assert (said.description or "").startswith(says)
 
 
+def test_a_drift_check_that_compared_nothing_says_so(tmp_path: Path) -> None:
+    """In the first hour; it passes, and why is said of each feature."""
+    data, items = tmp_path / "data", Source().items(500, np.random.default_rng(9))
+    found = compared(items, items.slice(0, 0))
+    Tables(data / "tables").write(drift.NAME, HOUR, found)
+    said = checked(data, drift.NAME, drift_check)
+    assert (said.passed, said.description) == (True, "nothing to compare with yet")
+    assert said.metadata["compared_features"].value == 0
+    assert said.metadata["label"].value == (
+        "not compared: 0 values in the reference, fewer than 100"
+    )
+
+
 @pytest.mark.parametrize(
     ("items", "says"),
     [
-        (50, None),
+        (50, "50 items; expected: 22 to 78 items; the 24 hours before had 50"),
         (0, "the hour is empty; the 24 hours before had 50 items"),
         (200, "200 items; the 24 hours before had 50, and 22 to 78 are usual"),
     ],
 )
-def test_the_volume_check_warns_of_an_odd_hour(
-    tmp_path: Path, items: int, says: str | None
-) -> None:
+def test_the_volume_check_warns_of_an_odd_hour(tmp_path: Path, items: int, says: str) -> None:
     """An empty one, and one far from the usual size, with what is usual."""
     data = tmp_path / "data"
     for back in range(1, 7):
         write_items(data, 50, back)
     write_items(data, items)
     said = checked(data, ITEMS, volume_check)
-    assert (said.passed, said.description) == (says is None, says)
+    assert (said.passed, said.description) == (items == 50, says)
     assert said.metadata["items"].value == items
     assert said.metadata["usual"].value == 50
+    assert said.metadata["expected"].value == "22 to 78 items; the 24 hours before had 50"
 
 
 def test_the_first_hour_has_no_usual_size(tmp_path: Path) -> None:
-    """Nothing is said of what nobody knows."""
+    """What nobody knows is said to be unknown."""
     data = tmp_path / "data"
     write_items(data, 3)
     said = checked(data, ITEMS, volume_check)
     assert said.passed
-    assert set(said.metadata) == {"items"}
+    assert said.description == "3 items; expected: not known yet: it takes 4 hours like this one"
+    assert set(said.metadata) == {"items", "expected"}

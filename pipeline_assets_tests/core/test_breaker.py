@@ -175,7 +175,7 @@ def test_it_says_how_probing_went() -> None:
     rule = BreakerRule(probes=1)
     state, grant = half_open(rule)
     assert state.reason == "the wait is over"
-    assert record(state, rule, 1000.0, grant, FINE).reason == "0 of 1 probes failed"
+    assert record(state, rule, 1000.0, grant, FINE).reason == "1 of 1 probes were good"
     assert record(state, rule, 1000.0, grant, FAILED).reason == "1 of 1 probes failed"
     assert request(state, rule, 1600.0)[0].reason == "no result for 600 s"
 

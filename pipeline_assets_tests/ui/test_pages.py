@@ -43,8 +43,8 @@ def test_a_failed_quality_check_says_what_is_wrong(browser: Browser, served: Ser
     """A warning, which stopped nothing, with its rule and the rows that break it."""
     browser.open("/assets/enriched_items?view=checks")
     browser.text("quality").click()
-    browser.sees("Enough rows have a value, and a good one.")
-    browser.sees("not so: at least 80% of the rows reach 0.8", "rows break it", exact=False)
+    browser.sees("Enough rows have a value, and a good one: at least 80%", exact=False)
+    browser.sees("fewer than 80% of the rows reach 0.8: ", exact=False)
     browser.sees("non-blocking", "Failed", served.degraded)
     browser.cell("at least 80% of the rows reach 0.8", "expect_column_values_to_be_between")
     browser.keep("3-failed-check")
