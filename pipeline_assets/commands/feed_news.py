@@ -7,7 +7,6 @@ changed is counted as if all of it were made, since only the run reads what the 
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from pipeline_assets.adapters.feed_index import named_hour, numbered_hour
 from pipeline_assets.adapters.inputs import ROLES
@@ -15,11 +14,8 @@ from pipeline_assets.core.stage import Stage
 from pipeline_assets.errors import FeedError
 from pipeline_assets.feed_changes import is_built
 from pipeline_assets.resources import Resources
-from pipeline_assets.stages.items import ITEMS, feed_hours, is_later
+from pipeline_assets.stages.items import ITEMS, feed_hours, latest_rows
 from pipeline_assets.stages.keeping_out import allowed
-
-if TYPE_CHECKING:
-    from pipeline_assets.adapters.feed_rows import FeedRow
 
 NEW = "new in the feed"
 CHANGED = "changed in the feed"
@@ -85,11 +81,7 @@ def _compared(feed: Mapping[str, str], table: Mapping[str, str], items: frozense
 
 
 def _feed_keys(resources: Resources, hour: str) -> dict[str, str]:
-    latest: dict[str, FeedRow] = {}
-    for row in resources.feed.rows([numbered_hour(hour)]):
-        item = str(row.item_id)
-        if item not in latest or is_later(latest[item], row):
-            latest[item] = row
+    _seen, latest = latest_rows(resources.feed.rows([numbered_hour(hour)]))
     return {item: row.key for item, row in allowed(latest, resources.forgotten.read()).items()}
 
 

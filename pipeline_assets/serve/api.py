@@ -41,6 +41,7 @@ from pipeline_assets.serve.asked import (
 )
 from pipeline_assets.serve.errors import BadRequest
 from pipeline_assets.serve.runs import Runs
+from pipeline_assets.serve.traffic import Traffic
 from pipeline_assets.stages import stage_tables
 
 JSON = "application/json"
@@ -49,10 +50,11 @@ ONE_OF = "give either q or like"
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What answers come from: a data root, and Dagster's runs."""
+    """What answers come from: a data root, Dagster's runs, and what was asked so far."""
 
     resources: Resources
     runs: Runs
+    traffic: Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +156,7 @@ def health(served: Served, _asked: Nothing, _body: bytes = b"") -> Health:
 
 def scraped(served: Served, _asked: Nothing, _body: bytes = b"") -> str:
     """What Prometheus is told."""
-    return metrics.prometheus_text(served.resources, served.runs.since)
+    return metrics.prometheus_text(served.resources, served.runs.since) + served.traffic.text()
 
 
 OPERATIONS = (

@@ -1,6 +1,7 @@
 """The application: routes, what every answer carries, and what becomes of errors."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -27,6 +28,7 @@ from pipeline_assets.serve.limits import DEFAULTS, Limits, Work, body_of
 from pipeline_assets.serve.openapi import description
 from pipeline_assets.serve.pages import Pages
 from pipeline_assets.serve.runs import Runs
+from pipeline_assets.serve.traffic import Traffic
 
 STATIC = Path(__file__).with_name("static")
 HEADERS = {
@@ -51,7 +53,7 @@ def application(
 
     A page elsewhere that has its own name lead here by DNS could read what it finds on loopback.
     """
-    served, work = Served(resources, Runs()), Work(limits)
+    served, work = Served(resources, Runs(), Traffic()), Work(limits)
     pages = Pages(served, work, limits)
 
     @asynccontextmanager
@@ -64,7 +66,7 @@ def application(
         *(_route(each, served, work, limits) for each in OPERATIONS),
         Route("/openapi.json", _described, methods=["GET"]),
         *(
-            Route(path, _guarded(page, limits, pages.refused), methods=methods)
+            Route(path, _guarded(page, limits, pages.refused, served.traffic), methods=methods)
             for path, page, methods in pages.routes()
         ),
         Mount("/static", StaticFiles(directory=STATIC)),
@@ -87,21 +89,31 @@ def _route(operation: Operation, served: Served, work: Work, limits: Limits) -> 
         text = answer if isinstance(answer, str) else answer.model_dump_json()
         return Response(text, media_type=operation.gives)
 
-    endpoint = _guarded(answered, limits, refused)
+    endpoint = _guarded(answered, limits, refused, served.traffic)
     return Route(operation.path, endpoint, methods=[operation.method])
 
 
 def _guarded(
-    endpoint: Endpoint, limits: Limits, say: Callable[[Request, Exception, float], Response]
+    endpoint: Endpoint,
+    limits: Limits,
+    say: Callable[[Request, Exception, float], Response],
+    traffic: Traffic,
 ) -> Endpoint:
-    """The endpoint within its time; whatever goes wrong is said in words."""
+    """The endpoint within its time; whatever goes wrong is said in words. It is counted."""
 
-    async def answered(request: Request) -> Response:
+    async def within(request: Request) -> Response:
         try:
             async with asyncio.timeout(limits.timeout_s):
                 return await endpoint(request)
         except Exception as error:  # noqa: BLE001 - what is unknown is logged and is a 500
             return say(request, error, limits.timeout_s)
+
+    async def answered(request: Request) -> Response:
+        started = time.perf_counter()
+        response = await within(request)
+        seconds = time.perf_counter() - started
+        traffic.answered(request.url.path, response.status_code, seconds)  # the path of its route
+        return response
 
     return answered
 

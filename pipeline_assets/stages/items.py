@@ -98,7 +98,7 @@ def materialize_items(resources: Resources, hour: str, run_id: str) -> ItemsRepo
     Raises `FeedError` where the feed as a whole cannot be read; the present table then stays.
     """
     unknown = resources.feed.columns().unknown
-    seen, feed = _latest(resources.feed.rows([numbered_hour(hour)]))
+    seen, feed = latest_rows(resources.feed.rows([numbered_hour(hour)]))
     now = resources.clock()
     with resources.leases.acquire(f"{ITEMS}/{hour}") as lease, lease.publishing():
         # Under the lease: what another run adds is not lost, and what `forget` takes stays out.
@@ -141,7 +141,7 @@ def is_later(row: FeedRow, other: FeedRow) -> bool:
     return row.event_time is None or other.event_time is None or other.event_time >= row.event_time
 
 
-def _latest(rows: Iterable[FeedRow]) -> tuple[int, dict[str, FeedRow]]:
+def latest_rows(rows: Iterable[FeedRow]) -> tuple[int, dict[str, FeedRow]]:
     """How many rows there are, and of each item the one that counts."""
     seen = 0
     latest: dict[str, FeedRow] = {}

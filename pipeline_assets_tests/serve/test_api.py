@@ -187,6 +187,21 @@ def test_an_unknown_item_is_not_found(client: TestClient, path: str) -> None:
     assert "nobody" in refused(client.get(path), 404, "no_item")
 
 
+def test_requests_are_counted_by_path_and_end(shown: Resources) -> None:
+    """Paths that nobody made are not, or whoever likes could fill the memory of Prometheus."""
+    asked = ("/api/search?q=lamp", "/api/search?q=shirt", "/api/search", "/?q=lamp", "/x/1")
+    with TestClient(application(shown)) as client:
+        for path in asked:
+            client.get(path)
+        told = client.get("/metrics").text
+    counts = [line for line in told.splitlines() if "http_request_duration_seconds_count" in line]
+    assert [line.partition("{")[2] for line in sorted(counts)] == [
+        'path="/",status="200"} 1.0',
+        'path="/api/search",status="200"} 2.0',
+        'path="/api/search",status="400"} 1.0',
+    ]
+
+
 def test_what_is_not_there_is_said_in_json(client: TestClient) -> None:
     """Paths and methods; nothing can be changed."""
     assert "/openapi.json" in refused(client.get("/api/nothing"), 404, "not_found")
