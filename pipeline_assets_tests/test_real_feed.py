@@ -13,6 +13,7 @@ import pytest
 
 from pipeline_assets.adapters.s3_storage import S3Storage
 from pipeline_assets.adapters.storage import LocalStorage, Storage
+from pipeline_assets.adapters.workers import default_count, shared_workers
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import DataError
@@ -101,6 +102,7 @@ def ran(
             "PIPELINE_STATE_URL": f"sqlite:///{folder / 'state.db'}",
             "PIPELINE_CACHE_DIR": str(folder / "cache"),
         }
+    shared_workers(default_count()).close()  # those of the other place know nothing of this one
     with hours.environment(values, folder):
         finished = command("run", "--from", HOURS[0], "--to", HOURS[-1])
     return Ran(data, folder, values, finished)

@@ -387,8 +387,26 @@ def _connect_patiently(dialect: Any, _record: Any, args: Any, options: Any) -> A
 
 
 def _sqlite_pragmas(connection: Any, _record: Any) -> None:
-    connection.execute("PRAGMA journal_mode=WAL")
+    _into_wal(connection)
     connection.execute("PRAGMA synchronous=NORMAL")
+
+
+def _into_wal(connection: sqlite3.Connection) -> None:
+    """Of those who open an empty database at once, each may hold what another needs for this.
+
+    SQLite then refuses without waiting, since waiting would not help.
+    """
+    deadline = time.monotonic() + SQLITE_BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & SQLITE_PRIMARY == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > deadline:
+                raise
+            time.sleep(RECONNECT_EVERY_S)
+        else:
+            return
 
 
 def _sqlite_begin(connection: sa.Connection) -> None:
