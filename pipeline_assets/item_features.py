@@ -130,7 +130,7 @@ def _spread(items: pa.ChunkedArray) -> pa.Array:
 def _brightness_of(resources: "Resources", place: dict[str, Any]) -> float | None:
     from PIL import ImageStat  # noqa: PLC0415 - the definitions need no pictures
 
-    from pipeline_assets.adapters.pictures import decode  # noqa: PLC0415
+    from pipeline_assets.documents.pictures import decode  # noqa: PLC0415
 
     blob = BlobRef(place["pack"], place["offset"], place["size"], place["sha256"])
     try:

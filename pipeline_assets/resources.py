@@ -34,7 +34,6 @@ from pipeline_assets.adapters.hours import Hours
 from pipeline_assets.adapters.http import PROCESSES, HttpFetcher
 from pipeline_assets.adapters.leases import Leases
 from pipeline_assets.adapters.notifier import Notifier, parse_notifiers
-from pipeline_assets.adapters.parsers import Parsers, shared_parsers
 from pipeline_assets.adapters.rates import HostRates
 from pipeline_assets.adapters.s3_source import S3Source
 from pipeline_assets.adapters.s3_storage import S3Storage
@@ -44,6 +43,7 @@ from pipeline_assets.adapters.storage import LocalStorage, Storage
 from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.adapters.workers import default_count
 from pipeline_assets.core.sizes import BatchSizes
+from pipeline_assets.documents.parsers import Parsers, shared_parsers
 from pipeline_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipeline_assets.adapters.parsers import Parsers
 from pipeline_assets.commands.search import search
+from pipeline_assets.documents.parsers import Parsers
 from pipeline_assets.sample.catalogue import catalogue
 from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.sample.shop import Shop

@@ -145,7 +145,7 @@ def _known(texts: Sequence[str], vectors: Vector) -> Embedder:
 
 def _picture_vectors(resources: Resources, data: bytes) -> dict[str, Vector]:
     """The picture's vector in each space of a model."""
-    from pipeline_assets.adapters.pictures import decode  # noqa: PLC0415 - loads Pillow
+    from pipeline_assets.documents.pictures import decode  # noqa: PLC0415 - loads Pillow
 
     picture = decode(data, resources.settings.max_pixels)
     name = sha256(data).hexdigest()

@@ -121,7 +121,7 @@ class Thumbnails:
         return made
 
     def _made(self, blob: BlobRef, pixels: int) -> bytes:
-        from pipeline_assets.adapters.pictures import decode  # noqa: PLC0415 - loads Pillow
+        from pipeline_assets.documents.pictures import decode  # noqa: PLC0415 - loads Pillow
 
         data = self._resources.blobs.read(blob)
         picture = decode(data, self._resources.settings.max_pixels, at_least=pixels)

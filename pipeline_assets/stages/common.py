@@ -8,8 +8,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.adapters.blobs import BlobRef
-from pipeline_assets.adapters.pictures import decode
 from pipeline_assets.core.status import Status
+from pipeline_assets.documents.pictures import decode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

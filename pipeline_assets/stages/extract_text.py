@@ -17,7 +17,7 @@ from pipeline_assets.stages.common import blob_of, tool
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pipeline_assets.adapters.documents import Document
+    from pipeline_assets.documents.documents import Document
     from pipeline_assets.resources import Resources
 
 DOCUMENT = "validated.document"

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline_assets.adapters import documents
-from pipeline_assets.adapters.pictures import decode, open_picture
 from pipeline_assets.core.agreement import same
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.core.status import Role, Status
+from pipeline_assets.documents import documents
+from pipeline_assets.documents.pictures import decode, open_picture
 from pipeline_assets.errors import classify
 from pipeline_assets.stages.common import blob_of
 

@@ -10,8 +10,8 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline_assets.adapters import documents
-from pipeline_assets.adapters.documents import Document
+from pipeline_assets.documents import documents
+from pipeline_assets.documents.documents import Document
 from pipeline_assets.models.dataset import unseen_seeds
 from pipeline_assets.resources import opened
 from pipeline_assets.sample.documents import html_page, pdf_document

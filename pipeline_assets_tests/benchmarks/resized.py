@@ -7,9 +7,9 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image, ImageOps
 
-from pipeline_assets.adapters.pictures import decode
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
+from pipeline_assets.documents.pictures import decode
 from pipeline_assets.stages.common import (
     PICTURE_CARRIES,
     PICTURE_FROM,

@@ -9,7 +9,7 @@ from functools import cache
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
-from pipeline_assets.adapters.pictures import MAX_SCANS
+from pipeline_assets.documents.pictures import MAX_SCANS
 from pipeline_assets.sample.faults import huge_png
 from pipeline_assets_tests.hostile.spoiled import spoiled
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.adapters.documents import HTML, PDF, TEXT, Document, sniff
-from pipeline_assets.adapters.parsers import Parsers
-from pipeline_assets.adapters.pictures import decode, open_picture
+from pipeline_assets.documents.documents import HTML, PDF, TEXT, Document, sniff
+from pipeline_assets.documents.parsers import Parsers
+from pipeline_assets.documents.pictures import decode, open_picture
 from pipeline_assets.errors import DataError
 from pipeline_assets_tests.hostile.pages import sound_pages
 from pipeline_assets_tests.hostile.pdf_files import sound_pdfs

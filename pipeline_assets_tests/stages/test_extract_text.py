@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets.adapters.documents import Document
-from pipeline_assets.adapters.parsers import Parsers
 from pipeline_assets.core.contract import ITEM_KEY, stage_schema
 from pipeline_assets.core.rows import brought_up
+from pipeline_assets.documents.documents import Document
+from pipeline_assets.documents.parsers import Parsers
 from pipeline_assets.errors import InvalidInput, TooLarge
 from pipeline_assets.stages import extract_text, fetch, validate
 from pipeline_assets_tests.conftest import HOUR, Goods, Platform, called

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.adapters.encodings import GUESSED_BYTES, text_of
+from pipeline_assets.documents.encodings import GUESSED_BYTES, text_of
 
 RUSSIAN = "Съешь ещё этих мягких французских булок. Карл и Клара украли кораллы. " * 4
 JAPANESE = "これはテストの文章です。日本語の文字コードを判定します。" * 4

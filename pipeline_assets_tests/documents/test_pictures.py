@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, features
 from PIL.PngImagePlugin import PngInfo
 
-from pipeline_assets.adapters.pictures import MAX_SCANS, ORIENTATION, decode, open_picture
+from pipeline_assets.documents.pictures import MAX_SCANS, ORIENTATION, decode, open_picture
 from pipeline_assets.errors import InvalidInput, TooLarge, Unsupported
 from pipeline_assets.sample.faults import huge_png
 

@@ -8,8 +8,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from types import MappingProxyType
 
-from pipeline_assets.adapters import parser
-from pipeline_assets.adapters.documents import Document
+from pipeline_assets.documents import parser
+from pipeline_assets.documents.documents import Document
 from pipeline_assets.errors import InvalidInput
 
 

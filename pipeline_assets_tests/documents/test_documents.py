@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline_assets.adapters import documents
-from pipeline_assets.adapters.documents import plain, sniff, structured
+from pipeline_assets.documents import documents
+from pipeline_assets.documents.documents import plain, sniff, structured
 from pipeline_assets.errors import InvalidInput, TooLarge
 from pipeline_assets.sample.documents import html_page, pdf_document
 from pipeline_assets.sample.drawing import Subject

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 import pypdfium2
 import pytest
 
-from pipeline_assets.adapters import pdfs
-from pipeline_assets.adapters.pdfs import count_pages, drawn_strings, read_pdf
+from pipeline_assets.documents import pdfs
+from pipeline_assets.documents.pdfs import count_pages, drawn_strings, read_pdf
 from pipeline_assets.errors import InvalidInput, TooLarge, Unsupported
 from pipeline_assets.sample.documents import pdf_document
 from pipeline_assets.sample.drawing import Subject

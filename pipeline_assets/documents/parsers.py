@@ -23,8 +23,8 @@ from multiprocessing.connection import Connection, Pipe
 from threading import Lock
 from typing import Any
 
-from pipeline_assets.adapters.documents import Document
-from pipeline_assets.adapters.parser import OUT_OF_MEMORY, READY
+from pipeline_assets.documents.documents import Document
+from pipeline_assets.documents.parser import OUT_OF_MEMORY, READY
 from pipeline_assets.errors import (
     BY_KIND,
     ErrorKind,
@@ -58,7 +58,7 @@ class Parsers:
     """
 
     def __init__(
-        self, time_s: float, memory_bytes: int, module: str = "pipeline_assets.adapters.parser"
+        self, time_s: float, memory_bytes: int, module: str = "pipeline_assets.documents.parser"
     ) -> None:
         self._time_s, self._memory_bytes, self._module = time_s, memory_bytes, module
         self._idle: list[_Parser] = []

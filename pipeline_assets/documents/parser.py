@@ -1,4 +1,4 @@
-"""A parser process: `python -m pipeline_assets.adapters.parser FD TIME_S MEMORY_BYTES`.
+"""A parser process: `python -m pipeline_assets.documents.parser FD TIME_S MEMORY_BYTES`.
 
 Takes documents from the connection, one after the other, and says what became of each. Both limits
 are kept by the kernel, whatever the parser is doing then. It ends with whoever started it.
@@ -19,7 +19,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from pipeline_assets.adapters import documents
+from pipeline_assets.documents import documents
 from pipeline_assets.errors import RowError, TooLarge, classify
 
 READY = b"ready"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline_assets.adapters.languages import declared_language, detected_language
+from pipeline_assets.documents.languages import declared_language, detected_language
 
 
 @pytest.mark.parametrize(

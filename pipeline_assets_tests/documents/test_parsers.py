@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.adapters import documents
-from pipeline_assets.adapters import parsers as module
-from pipeline_assets.adapters.parsers import Parsers, shared_parsers
 from pipeline_assets.adapters.processes import is_gone
+from pipeline_assets.documents import documents
+from pipeline_assets.documents import parsers as module
+from pipeline_assets.documents.parsers import Parsers, shared_parsers
 from pipeline_assets.errors import (
     Internal,
     InvalidInput,
@@ -28,7 +28,7 @@ from pipeline_assets.errors import (
 from pipeline_assets.sample.documents import html_page, pdf_document
 from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.sample.pdf import pdf
-from pipeline_assets_tests.adapters import poisoned_parser
+from pipeline_assets_tests.documents import poisoned_parser
 
 SHIRT = Subject("shirt", "red", 5)
 TIME_S, MEMORY_BYTES = 20.0, 1_000_000_000
@@ -210,7 +210,7 @@ def test_the_processes_end_when_they_are_closed() -> None:
 
 ORPHAN = """
 import os, sys
-from pipeline_assets.adapters.parsers import Parsers
+from pipeline_assets.documents.parsers import Parsers
 parsers = Parsers(20, 300_000_000, sys.argv[1])
 print(parsers.structured(b"idle").text, flush=True)
 os.kill(os.getpid(), 9)

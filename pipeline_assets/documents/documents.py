@@ -9,9 +9,9 @@ import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from pipeline_assets.adapters import pdfs
-from pipeline_assets.adapters.encodings import text_of
-from pipeline_assets.adapters.languages import declared_language, detected_language
+from pipeline_assets.documents import pdfs
+from pipeline_assets.documents.encodings import text_of
+from pipeline_assets.documents.languages import declared_language, detected_language
 from pipeline_assets.errors import InvalidInput, TooLarge
 
 PDF, HTML, TEXT = "application/pdf", "text/html", "text/plain"

@@ -1,0 +1,1 @@
+"""From bytes to text and pictures: parsers in processes of their own, encodings, languages."""
