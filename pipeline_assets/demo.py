@@ -19,8 +19,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets.adapters.accelerator import Fault, InjectedFault
-from pipeline_assets.adapters.history import read_calls
-from pipeline_assets.adapters.tables import WHOLE
 from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.contract import hour_name
@@ -33,6 +31,8 @@ from pipeline_assets.sample.catalogue import catalogue, write_feed
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.settings import load_settings
 from pipeline_assets.stages import stage_tables
+from pipeline_assets.store.rung_calls import read_calls
+from pipeline_assets.store.tables import WHOLE
 
 if TYPE_CHECKING:
     import dagster as dg

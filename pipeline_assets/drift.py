@@ -8,9 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.s3_storage import S3Storage
-from pipeline_assets.adapters.s3_urls import S3Url
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.core.drift import (
     FALSE_ALARMS,
@@ -23,6 +20,9 @@ from pipeline_assets.core.drift import (
 )
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.item_features import NAME as FEATURES
+from pipeline_assets.store.s3_storage import S3Storage
+from pipeline_assets.store.s3_urls import S3Url
+from pipeline_assets.store.tables import Tables
 
 NAME = "drift"
 REFERENCE_HOURS = 24

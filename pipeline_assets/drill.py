@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 
 from pipeline_assets.adapters.inputs import read_ids, read_works
 from pipeline_assets.adapters.shards import Surroundings
-from pipeline_assets.adapters.tables import ROW_GROUP_ROWS, WHOLE, Tables
 from pipeline_assets.core.chain import climb
 from pipeline_assets.core.climb import Environment
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
@@ -29,6 +28,7 @@ from pipeline_assets.core.status import Status
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.stages import all_stages, strict_tables
 from pipeline_assets.stages.items import ITEMS
+from pipeline_assets.store.tables import ROW_GROUP_ROWS, WHOLE, Tables
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

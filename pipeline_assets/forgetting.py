@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.checkpoints import shard_tables
 from pipeline_assets.adapters.compaction import Rules, compact
 from pipeline_assets.adapters.leftovers import remove_leftovers
 from pipeline_assets.adapters.references import references
@@ -28,7 +27,6 @@ from pipeline_assets.adapters.rewriting import (
     shards_there_are,
     tables_there_are,
 )
-from pipeline_assets.adapters.tables import WHOLE
 from pipeline_assets.core.forgotten import ITEM, URL, mark
 from pipeline_assets.core.traces import (
     ITEM_ID,
@@ -40,6 +38,8 @@ from pipeline_assets.core.traces import (
 )
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.stages.items import ITEMS
+from pipeline_assets.store.checkpoints import shard_tables
+from pipeline_assets.store.tables import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

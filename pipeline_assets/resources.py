@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.adapters.accelerator import Accelerator
 from pipeline_assets.adapters.alerts import AlertBook
-from pipeline_assets.adapters.blobs import Blobs
 from pipeline_assets.adapters.breakers import BreakerStore
 from pipeline_assets.adapters.budgets import Budgets
 from pipeline_assets.adapters.cache import ResultCache
@@ -26,7 +25,6 @@ from pipeline_assets.adapters.feed_hours import FeedHours
 from pipeline_assets.adapters.feed_indexes import FeedIndexes
 from pipeline_assets.adapters.feed_mapping import FeedMapping
 from pipeline_assets.adapters.feed_reading import Reading
-from pipeline_assets.adapters.files import hash_file
 from pipeline_assets.adapters.forgotten import ForgottenList
 from pipeline_assets.adapters.heal_requests import HealRequests
 from pipeline_assets.adapters.health import HealthStore
@@ -36,15 +34,17 @@ from pipeline_assets.adapters.leases import Leases
 from pipeline_assets.adapters.notifier import Notifier, parse_notifiers
 from pipeline_assets.adapters.rates import HostRates
 from pipeline_assets.adapters.s3_source import S3Source
-from pipeline_assets.adapters.s3_storage import S3Storage
 from pipeline_assets.adapters.sources import Sources
 from pipeline_assets.adapters.state import State
-from pipeline_assets.adapters.storage import LocalStorage, Storage
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.adapters.workers import default_count
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.documents.parsers import Parsers, shared_parsers
 from pipeline_assets.settings import Settings, load_settings
+from pipeline_assets.store.blobs import Blobs
+from pipeline_assets.store.files import hash_file
+from pipeline_assets.store.s3_storage import S3Storage
+from pipeline_assets.store.storage import LocalStorage, Storage
+from pipeline_assets.store.tables import Tables
 
 if TYPE_CHECKING:
     from pipeline_assets.search.index import SearchIndex

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.tables import PART, WHOLE, Tables, table_name
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.errors import LeaseHeld, LeaseLost, Overtaken, StorageError
 from pipeline_assets.forgetting import NAME as FORGETTING
+from pipeline_assets.store.tables import PART, WHOLE, Tables, table_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

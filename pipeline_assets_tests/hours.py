@@ -15,13 +15,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipeline_assets.adapters.storage import Storage, storage_at
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.checks.freshness import KEY as FRESHNESS
 from pipeline_assets.cli import main
 from pipeline_assets.definitions import defs
 from pipeline_assets.sample.catalogue import CatalogueItem, catalogue, write_feed
 from pipeline_assets.stages import STAGES
+from pipeline_assets.store.storage import Storage, storage_at
+from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests.conftest import HOUR, HOUR_START
 
 SEED = 23

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pipeline_assets.adapters.s3_storage import S3Storage, bucket
-from pipeline_assets.adapters.s3_urls import S3Url
-from pipeline_assets.adapters.storage import LocalStorage, Storage
 from pipeline_assets.resources import Resources
+from pipeline_assets.store.s3_storage import S3Storage, bucket
+from pipeline_assets.store.s3_urls import S3Url
+from pipeline_assets.store.storage import LocalStorage, Storage
 
 if TYPE_CHECKING:
     from pipeline_assets.sample.shop import Shop

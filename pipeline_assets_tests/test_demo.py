@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from pipeline_assets import demo, output
-from pipeline_assets.adapters.history import read_calls
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.status import Role, Status
 from pipeline_assets.errors import ErrorKind, SettingsError
 from pipeline_assets.resources import opened
 from pipeline_assets.settings import ENV_PREFIX, load_settings
 from pipeline_assets.stages import STAGES
+from pipeline_assets.store.rung_calls import read_calls
+from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.hours import Row, command
 

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pytest
 
 from pipeline_assets.adapters.accelerator import Fault, InjectedFault
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.contract import SCHEMA_VERSION_KEY
 from pipeline_assets.derived import (
     DEAD_LETTERS,
@@ -23,6 +22,7 @@ from pipeline_assets.derived import (
 from pipeline_assets.findable import Findable
 from pipeline_assets.reliability import USABLE, reliability
 from pipeline_assets.stages import stage_tables, within_reach
+from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests.conftest import HOUR, ITEMS, NEXT_HOUR, Goods, Platform
 
 THRESHOLD = 0.8

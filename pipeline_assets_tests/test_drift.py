@@ -12,9 +12,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_assets.adapters.s3_storage import S3Storage
-from pipeline_assets.adapters.s3_urls import S3Url
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.drift import (
     CATEGORIES,
     MADE,
@@ -29,6 +26,9 @@ from pipeline_assets.drift import (
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.item_features import NAME as FEATURES
 from pipeline_assets.settings import load_settings
+from pipeline_assets.store.s3_storage import S3Storage
+from pipeline_assets.store.s3_urls import S3Url
+from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests.s3 import S3Server
 from pipeline_assets_tests.synthetic import Source
 

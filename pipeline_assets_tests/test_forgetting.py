@@ -11,10 +11,8 @@ import pytest
 
 from pipeline_assets import forgetting
 from pipeline_assets.adapters import compaction
-from pipeline_assets.adapters.blobs import BlobRef, Blobs
 from pipeline_assets.adapters.decisions import DeadRow
 from pipeline_assets.adapters.forgotten import ForgottenList
-from pipeline_assets.adapters.s3_storage import S3Storage
 from pipeline_assets.adapters.state import State
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.plan import Verdict
@@ -26,6 +24,8 @@ from pipeline_assets.sample.catalogue import CatalogueItem
 from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.stages import extract_text, fetch
 from pipeline_assets.stages.feed_rejects import materialize_rejects
+from pipeline_assets.store.blobs import BlobRef, Blobs
+from pipeline_assets.store.s3_storage import S3Storage
 from pipeline_assets_tests.conftest import (
     HOUR,
     NEXT_HOUR,

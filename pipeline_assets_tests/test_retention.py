@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.adapters.blobs import BlobRef
 from pipeline_assets.commands import retention as command
 from pipeline_assets.retention import retain
 from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.stages import fetch
+from pipeline_assets.store.blobs import BlobRef
 from pipeline_assets_tests.conftest import (
     HOUR,
     NEXT_HOUR,

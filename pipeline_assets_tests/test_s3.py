@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.adapters.s3_storage import S3Storage, bucket
-from pipeline_assets.adapters.s3_urls import S3Url
 from pipeline_assets.commands import doctor as doctor_module
 from pipeline_assets.commands.doctor import Finding, doctor
 from pipeline_assets.commands.quality import By, quality
@@ -21,6 +19,8 @@ from pipeline_assets.resources import Resources
 from pipeline_assets.search import IndexDamaged
 from pipeline_assets.settings import load_settings
 from pipeline_assets.stages import classify_image, extract_text, fetch, validate
+from pipeline_assets.store.s3_storage import S3Storage, bucket
+from pipeline_assets.store.s3_urls import S3Url
 from pipeline_assets_tests.conftest import (
     HOUR,
     Clock,

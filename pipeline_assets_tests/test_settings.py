@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline_assets.adapters.s3_urls import S3Url
 from pipeline_assets.core.healing import OBJECTIVES, Priority
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.sample.drawing import SAMPLE_LABELS
 from pipeline_assets.settings import ENV_PREFIX, Settings, load_settings
+from pipeline_assets.store.s3_urls import S3Url
 
 DAY = timedelta(days=1)
 

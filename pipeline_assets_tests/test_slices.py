@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets import slices
-from pipeline_assets.adapters.storage import Storage
-from pipeline_assets.adapters.tables import WHOLE, Tables
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.forgetting import NAME as FORGETTING
 from pipeline_assets.forgetting import forget, wanted
 from pipeline_assets.resources import Resources, utc_now
 from pipeline_assets.settings import load_settings
 from pipeline_assets.slices import compacted_name, show_all_rows
+from pipeline_assets.store.storage import Storage
+from pipeline_assets.store.tables import WHOLE, Tables
 
 NAME = "retry_queue"
 START = datetime(2026, 3, 2, tzinfo=UTC)

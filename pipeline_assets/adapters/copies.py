@@ -10,10 +10,10 @@ from itertools import islice
 import pyarrow as pa
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.blobs import BlobRef, Copy
 from pipeline_assets.adapters.state import State, copies
-from pipeline_assets.adapters.validators import Validators
 from pipeline_assets.core.fingerprint import digest
+from pipeline_assets.store.blobs import BlobRef, Copy
+from pipeline_assets.store.validators import Validators
 
 PER_QUERY = 500
 LONGEST_KEY = 1000

@@ -17,10 +17,10 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from pipeline_assets.adapters.state import State, decisions
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
 from pipeline_assets.core.plan import Decision, Verdict
 from pipeline_assets.core.rows import RowId
+from pipeline_assets.store.tables import Tables
 
 NAME = "decisions"
 KEY = ("hour", "stage", "item_id", "role")

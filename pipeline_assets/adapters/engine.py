@@ -16,13 +16,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline_assets.adapters.checkpoints import Checkpoints, Guard
-from pipeline_assets.adapters.history import keep_calls
 from pipeline_assets.adapters.inputs import read_ids, row_ids
 from pipeline_assets.adapters.orders import Order, Report
 from pipeline_assets.adapters.recovery import recover
 from pipeline_assets.adapters.shards import Surroundings, decisions, present, process_shard
-from pipeline_assets.adapters.tables import ROW_GROUP_ROWS
 from pipeline_assets.adapters.workers import Death, Task, default_count, shared_workers
 from pipeline_assets.core.contract import check_contract
 from pipeline_assets.core.fingerprint import Keys
@@ -31,6 +28,9 @@ from pipeline_assets.core.plan import Planned, Standing
 from pipeline_assets.core.rows import Row, to_table
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import CircuitOpen, Unavailable
+from pipeline_assets.store.checkpoints import Checkpoints, Guard
+from pipeline_assets.store.rung_calls import keep_calls
+from pipeline_assets.store.tables import ROW_GROUP_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

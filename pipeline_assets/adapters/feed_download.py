@@ -19,15 +19,15 @@ from urllib.parse import urlsplit
 
 from pipeline_assets.adapters.addresses import AddressRules, shown
 from pipeline_assets.adapters.feed_files import ENDINGS, PACKED, Disk, FeedFile
-from pipeline_assets.adapters.files import replace_durably, storage_errors, temporary
 from pipeline_assets.adapters.state import State
-from pipeline_assets.adapters.validators import Validators
 from pipeline_assets.core.fingerprint import digest
 from pipeline_assets.errors import FeedError, RowError, Timeout, TooLarge, classify
+from pipeline_assets.store.files import replace_durably, storage_errors, temporary
+from pipeline_assets.store.validators import Validators
 
 if TYPE_CHECKING:
-    from pipeline_assets.adapters.bodies import Body
     from pipeline_assets.adapters.http_request import Answer
+    from pipeline_assets.store.bodies import Body
 
 URLS: Final = ("http://", "https://")
 DEADLINE_S: Final = 3600.0

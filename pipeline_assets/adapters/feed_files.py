@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Final, Protocol
 import pyarrow as pa
 from pyarrow.fs import FileInfo, FileSelector, FileType, LocalFileSystem
 
-from pipeline_assets.adapters.s3_urls import S3Url
 from pipeline_assets.errors import FeedError, NoFeed
+from pipeline_assets.store.s3_urls import S3Url
 
 if TYPE_CHECKING:
     from obstore import ObjectMeta
 
-    from pipeline_assets.adapters.s3_storage import S3Storage
+    from pipeline_assets.store.s3_storage import S3Storage
 
 ENDINGS: Final = (".csv", ".jsonl", ".parquet")
 PACKED: Final = ".gz"
@@ -153,7 +153,7 @@ class Bucket:
 
     @cached_property
     def _storage(self) -> "S3Storage":
-        from pipeline_assets.adapters.s3_storage import S3Storage  # noqa: PLC0415 - object storage
+        from pipeline_assets.store.s3_storage import S3Storage  # noqa: PLC0415 - object storage
 
         return S3Storage(S3Url(self._name), Path())
 
@@ -182,7 +182,7 @@ def list_prefix(source: str) -> list[FeedFile]:
 def _objects(url: S3Url) -> "list[ObjectMeta]":
     from obstore.exceptions import BaseError  # noqa: PLC0415 - only where there is object storage
 
-    from pipeline_assets.adapters.s3_storage import MEND, bucket, reason  # noqa: PLC0415 - likewise
+    from pipeline_assets.store.s3_storage import MEND, bucket, reason  # noqa: PLC0415 - likewise
 
     store = bucket(url.bucket)
     try:

@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from pipeline_assets.adapters.feed_download import URLS
 from pipeline_assets.adapters.feed_files import FeedFile, list_local, list_prefix
-from pipeline_assets.adapters.s3_urls import SCHEME
 from pipeline_assets.errors import FeedError
+from pipeline_assets.store.s3_urls import SCHEME
 
 
 def list_source(source: str, download: Callable[[str], FeedFile]) -> list[FeedFile]:

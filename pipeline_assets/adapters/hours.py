@@ -13,9 +13,9 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from pipeline_assets.adapters.state import State, hours
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.healing import Degraded, Priority
 from pipeline_assets.errors import ContractError
+from pipeline_assets.store.tables import Tables
 
 SUMMARY = "quality_summary"
 ITEMS, ENRICHED = "items", "enriched_items"

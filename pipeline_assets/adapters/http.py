@@ -19,11 +19,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
 
 from pipeline_assets.adapters.addresses import AddressRules, host_of, is_host, shown
-from pipeline_assets.adapters.bodies import Body, Spooled
 from pipeline_assets.adapters.rates import Rates, Unlimited
 from pipeline_assets.adapters.turns import Turns
-from pipeline_assets.adapters.validators import Validators
 from pipeline_assets.errors import NotFound, RowError, StorageError, Timeout, classify
+from pipeline_assets.store.bodies import Body, Spooled
+from pipeline_assets.store.validators import Validators
 
 if TYPE_CHECKING:
     from pipeline_assets.adapters.http_request import Answer, Requests, Resolve

@@ -19,11 +19,9 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from pipeline_assets.adapters.addresses import AddressRules, canonical_host, is_host, shown
-from pipeline_assets.adapters.bodies import Body, Collected
 from pipeline_assets.adapters.inflating import ACCEPTED, inflater
 from pipeline_assets.adapters.retry_after import parse_retry_after
 from pipeline_assets.adapters.robots_tag import OUR_NAME, opt_out
-from pipeline_assets.adapters.validators import Validators
 from pipeline_assets.errors import (
     Blocked,
     Forbidden,
@@ -34,6 +32,8 @@ from pipeline_assets.errors import (
     TooLarge,
     from_http_status,
 )
+from pipeline_assets.store.bodies import Body, Collected
+from pipeline_assets.store.validators import Validators
 
 if TYPE_CHECKING:
     from aiohappyeyeballs import AddrInfoType

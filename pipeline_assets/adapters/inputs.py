@@ -8,10 +8,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.rows import RowId, Work
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.core.status import Role, Status
+from pipeline_assets.store.tables import Tables
 
 log = logging.getLogger(__name__)
 

@@ -17,10 +17,10 @@ from types import TracebackType
 
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.files import storage_errors
-from pipeline_assets.adapters.processes import is_gone
 from pipeline_assets.adapters.state import State, leases
 from pipeline_assets.errors import LeaseHeld, LeaseLost, StorageError
+from pipeline_assets.store.files import storage_errors
+from pipeline_assets.store.processes import is_gone
 
 log = logging.getLogger(__name__)
 

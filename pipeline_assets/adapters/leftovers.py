@@ -8,8 +8,8 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from pipeline_assets.adapters.files import TEMP_SUFFIX
-from pipeline_assets.adapters.processes import is_gone
+from pipeline_assets.store.files import TEMP_SUFFIX
+from pipeline_assets.store.processes import is_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

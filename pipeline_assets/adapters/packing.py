@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline_assets.adapters.blobs import BlobRef, Blobs, PackWriter
-from pipeline_assets.adapters.bodies import Body, Spooled, sha256_of
 from pipeline_assets.adapters.copies import Copies
+from pipeline_assets.store.blobs import BlobRef, Blobs, PackWriter
+from pipeline_assets.store.bodies import Body, Spooled, sha256_of
 
 ASK_AT_BYTES: Final = 8_000_000
 """So many bytes wait in memory until it is asked which are known: 160 pictures a query."""

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from pipeline_assets.adapters.blobs import BlobRef, pack_bytes
-from pipeline_assets.adapters.checkpoints import shard_tables
 from pipeline_assets.adapters.copies import PLACES
 from pipeline_assets.adapters.rewriting import Place, shards_there_are
+from pipeline_assets.store.blobs import BlobRef, pack_bytes
+from pipeline_assets.store.checkpoints import shard_tables
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
     import duckdb
 
-    from pipeline_assets.adapters.storage import Stored
     from pipeline_assets.resources import Resources
+    from pipeline_assets.store.storage import Stored
 
 FETCHED = "fetched"
 """The table whose rows refer to bytes; the others carry what it says."""

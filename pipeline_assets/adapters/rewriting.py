@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline_assets.adapters.checkpoints import Checkpoints
-from pipeline_assets.adapters.tables import PART, ROW_GROUP_ROWS, check_version, table_name
+from pipeline_assets.store.checkpoints import Checkpoints
+from pipeline_assets.store.tables import PART, ROW_GROUP_ROWS, check_version, table_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     import pyarrow.parquet as pq
 
-    from pipeline_assets.adapters.footers import Footer
-    from pipeline_assets.adapters.storage import Stored
     from pipeline_assets.resources import Resources
+    from pipeline_assets.store.footers import Footer
+    from pipeline_assets.store.storage import Stored
 
     Change = Callable[[pa.Table], pa.Table]
     """Some rows → what becomes of them: the same rows where nothing does."""

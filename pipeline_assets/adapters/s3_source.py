@@ -13,11 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from pipeline_assets.adapters.addresses import shown
-from pipeline_assets.adapters.bodies import Body, Collected, Spooled
 from pipeline_assets.adapters.http import NOTHING_KNOWN, Fetched, Unchanged
-from pipeline_assets.adapters.s3_storage import reason
-from pipeline_assets.adapters.s3_urls import SCHEME, S3Url
-from pipeline_assets.adapters.validators import Validators
 from pipeline_assets.errors import (
     Blocked,
     Forbidden,
@@ -30,6 +26,10 @@ from pipeline_assets.errors import (
     classify,
     from_http_status,
 )
+from pipeline_assets.store.bodies import Body, Collected, Spooled
+from pipeline_assets.store.s3_storage import reason
+from pipeline_assets.store.s3_urls import SCHEME, S3Url
+from pipeline_assets.store.validators import Validators
 
 if TYPE_CHECKING:
     from obstore import GetOptions, GetResult

@@ -29,13 +29,13 @@ from pipeline_assets.errors import WorkerCrash
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pipeline_assets.adapters.checkpoints import Checkpoints
     from pipeline_assets.adapters.orders import Order
     from pipeline_assets.core.climb import Watch
     from pipeline_assets.core.fingerprint import Keys
     from pipeline_assets.core.rows import RowId, Work
     from pipeline_assets.core.stage import Stage
     from pipeline_assets.resources import Resources
+    from pipeline_assets.store.checkpoints import Checkpoints
 
 Piece = tuple[str, str]
 """The first and the last item of a piece of an hour."""

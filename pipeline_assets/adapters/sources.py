@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from pipeline_assets.adapters.bodies import Body
 from pipeline_assets.adapters.http import NOTHING_KNOWN, Fetched, HttpFetcher, Unchanged
 from pipeline_assets.adapters.s3_source import S3Source, is_s3
-from pipeline_assets.adapters.validators import Validators
 from pipeline_assets.errors import RowError
+from pipeline_assets.store.bodies import Body
+from pipeline_assets.store.validators import Validators
 
 T = TypeVar("T")
 

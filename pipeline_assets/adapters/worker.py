@@ -17,7 +17,6 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from traceback import format_exception
 
-from pipeline_assets.adapters.checkpoints import Checkpoints
 from pipeline_assets.adapters.orders import Order, Report
 from pipeline_assets.adapters.shards import Surroundings, process_shard
 from pipeline_assets.adapters.stopping import Stop
@@ -36,6 +35,7 @@ from pipeline_assets.core.rows import RowId
 from pipeline_assets.resources import Resources
 from pipeline_assets.settings import Settings
 from pipeline_assets.stages import find_stage
+from pipeline_assets.store.checkpoints import Checkpoints
 
 CONTEXT_LOST = 3
 ORPHANED = 4

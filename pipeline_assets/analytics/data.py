@@ -6,11 +6,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from pipeline_assets.adapters.storage import LocalStorage
-from pipeline_assets.adapters.tables import PART
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.resources import Resources
 from pipeline_assets.settings import load_settings
+from pipeline_assets.store.storage import LocalStorage
+from pipeline_assets.store.tables import PART
 
 if TYPE_CHECKING:
     import duckdb

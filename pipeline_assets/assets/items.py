@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from pipeline_assets.adapters.tables import WHOLE
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.shown import (
     as_metadata,
@@ -21,6 +20,7 @@ from pipeline_assets.stages.items import (
     SCHEMA,
     materialize_items,
 )
+from pipeline_assets.store.tables import WHOLE
 
 
 def items_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:

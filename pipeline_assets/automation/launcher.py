@@ -20,7 +20,7 @@ from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster_shared.serdes import deserialize_value
 
-from pipeline_assets.adapters.processes import is_gone
+from pipeline_assets.store.processes import is_gone
 
 if TYPE_CHECKING:
     import dagster as dg

@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
-from pipeline_assets.adapters.files import write_durably
-from pipeline_assets.adapters.s3_storage import S3Storage
-from pipeline_assets.adapters.storage import NOT_THERE
 from pipeline_assets.commands.index import missing
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.errors import Overtaken, without_secrets
 from pipeline_assets.resources import FALLBACK, PRIMARY, Resources, load_model
 from pipeline_assets.settings import unknown_variables
+from pipeline_assets.store.files import write_durably
+from pipeline_assets.store.s3_storage import S3Storage
+from pipeline_assets.store.storage import NOT_THERE
 
 LOW_DISK_BYTES = 2_000_000_000
 MAX_CLOCK_SKEW_S = 5.0

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.resources import Resources
+from pipeline_assets.store.tables import Tables
 
 if TYPE_CHECKING:
     from pipeline_assets.search import SearchIndex

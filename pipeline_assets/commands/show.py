@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages import stage_tables
+from pipeline_assets.store.tables import Tables
 
 LONG = ("embedding",)
 """Columns of which only the length is shown."""

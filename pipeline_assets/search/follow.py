@@ -9,11 +9,11 @@ import json
 import logging
 from pathlib import Path
 
-from pipeline_assets.adapters.files import write_durably
-from pipeline_assets.adapters.s3_storage import S3Storage
-from pipeline_assets.adapters.tables import PART, Tables
 from pipeline_assets.search.errors import IndexDamaged
 from pipeline_assets.search.index import SearchIndex
+from pipeline_assets.store.files import write_durably
+from pipeline_assets.store.s3_storage import S3Storage
+from pipeline_assets.store.tables import PART, Tables
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from pipeline_assets.adapters.files import write_durably
+from pipeline_assets.store.files import write_durably
 
 POINTER = "current"
 LOCK = "write.lock"

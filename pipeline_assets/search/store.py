@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from pipeline_assets.adapters.files import sync_file, sync_folder
 from pipeline_assets.search.errors import IndexDamaged
+from pipeline_assets.store.files import sync_file, sync_folder
 
 DATABASE = "index.db"
 SCHEMA_VERSION = 2

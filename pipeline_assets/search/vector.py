@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline_assets.adapters.files import sync_file, sync_folder
 from pipeline_assets.errors import StorageError
 from pipeline_assets.search.records import Vector
+from pipeline_assets.store.files import sync_file, sync_folder
 
 Ids = NDArray[np.int64]
 Batch = tuple[Ids, Vector]

@@ -5,7 +5,6 @@ import threading
 from collections import OrderedDict
 from typing import Any
 
-from pipeline_assets.adapters.blobs import BlobRef
 from pipeline_assets.commands.show import show
 from pipeline_assets.core.status import Role, Status
 from pipeline_assets.derived import ENRICHED
@@ -16,6 +15,7 @@ from pipeline_assets.serve.answers import Factor, Item
 from pipeline_assets.serve.errors import NoItem
 from pipeline_assets.stages import stage_tables
 from pipeline_assets.stages.common import WHOLE
+from pipeline_assets.store.blobs import BlobRef
 
 KEPT_PICTURES = 4096
 """Of some 5 KB each."""

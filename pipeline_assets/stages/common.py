@@ -7,9 +7,9 @@ from importlib.metadata import version
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from pipeline_assets.adapters.blobs import BlobRef
 from pipeline_assets.core.status import Status
 from pipeline_assets.documents.pictures import decode
+from pipeline_assets.store.blobs import BlobRef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

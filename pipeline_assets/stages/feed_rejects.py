@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from pipeline_assets.adapters.feed import Unread
 from pipeline_assets.adapters.feed_index import hour_number
-from pipeline_assets.adapters.tables import WHOLE
 from pipeline_assets.core.contract import TIMESTAMP
 from pipeline_assets.stages.items import REJECTS, REJECTS_SCHEMA
+from pipeline_assets.store.tables import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,10 +12,10 @@ import pytest
 
 from pipeline_assets.adapters.decisions import NAME, SCHEMA, DeadRow, Decisions
 from pipeline_assets.adapters.state import State
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.core.plan import Decision, Verdict
 from pipeline_assets.errors import ContractError, StorageError
+from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR, Clock
 
 SEEN = HOUR_START + timedelta(microseconds=123457)

@@ -12,9 +12,9 @@ import pytest
 from pipeline_assets.adapters import feed_index
 from pipeline_assets.adapters.feed import Feed
 from pipeline_assets.adapters.feed_index import numbered_hour
-from pipeline_assets.adapters.s3_storage import S3Storage
-from pipeline_assets.adapters.s3_urls import S3Url
 from pipeline_assets.errors import FeedError, NoFeed
+from pipeline_assets.store.s3_storage import S3Storage
+from pipeline_assets.store.s3_urls import S3Url
 from pipeline_assets_tests.conftest import HOUR, Clock, open_resources
 from pipeline_assets_tests.s3 import S3Server
 

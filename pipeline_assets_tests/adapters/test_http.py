@@ -16,7 +16,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from pipeline_assets.adapters.bodies import Body, Spooled, chunks_of
 from pipeline_assets.adapters.http import (
     PER_HOST,
     FakeFetcher,
@@ -27,7 +26,6 @@ from pipeline_assets.adapters.http import (
 )
 from pipeline_assets.adapters.http_request import USER_AGENT
 from pipeline_assets.adapters.rates import Unlimited
-from pipeline_assets.adapters.validators import Validators
 from pipeline_assets.errors import (
     Blocked,
     CircuitOpen,
@@ -44,6 +42,8 @@ from pipeline_assets.errors import (
     Timeout,
     TooLarge,
 )
+from pipeline_assets.store.bodies import Body, Spooled, chunks_of
+from pipeline_assets.store.validators import Validators
 
 MAX_BYTES = 100_000
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from pipeline_assets.adapters.inputs import read_works, row_ids
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.rows import Row, Work, to_table
 from pipeline_assets.core.status import Status
 from pipeline_assets.stages import extract_text, fetch, items, validate
+from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests.conftest import HOUR, HOUR_START
 
 EVERYTHING = ("", "z")

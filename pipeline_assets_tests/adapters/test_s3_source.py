@@ -9,12 +9,8 @@ from contextlib import contextmanager
 import pytest
 
 from pipeline_assets.adapters.addresses import host_of
-from pipeline_assets.adapters.bodies import IN_MEMORY_BYTES, Body, Spooled
 from pipeline_assets.adapters.http import Fetched, Unchanged
 from pipeline_assets.adapters.s3_source import S3Source
-from pipeline_assets.adapters.s3_storage import bucket
-from pipeline_assets.adapters.s3_urls import S3Url
-from pipeline_assets.adapters.validators import Validators
 from pipeline_assets.errors import (
     Blocked,
     Forbidden,
@@ -27,6 +23,10 @@ from pipeline_assets.errors import (
     Timeout,
     TooLarge,
 )
+from pipeline_assets.store.bodies import IN_MEMORY_BYTES, Body, Spooled
+from pipeline_assets.store.s3_storage import bucket
+from pipeline_assets.store.s3_urls import S3Url
+from pipeline_assets.store.validators import Validators
 from pipeline_assets_tests.s3 import BUCKET, S3Server
 
 MAX_BYTES = 2 * IN_MEMORY_BYTES

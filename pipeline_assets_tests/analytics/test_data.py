@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets import analytics
-from pipeline_assets.adapters.storage import Storage
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.contract import TIMESTAMP, hour_name
 from pipeline_assets.resources import Resources
 from pipeline_assets.settings import load_settings
+from pipeline_assets.store.storage import Storage
+from pipeline_assets.store.tables import Tables
 
 DAY = datetime(2026, 3, 2, tzinfo=UTC)
 HOURS = ("2026-03-01-23", "2026-03-02-00", "2026-03-02-14", "2026-03-03-00")

@@ -6,7 +6,6 @@ from collections import Counter
 import pytest
 
 from pipeline_assets.adapters.accelerator import Fault, InjectedFault
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.assets.monitoring import WATCHED
 from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.commands.search import search
@@ -14,6 +13,7 @@ from pipeline_assets.core.status import Status
 from pipeline_assets.derived import DERIVED, ENRICHED, STAGE_TABLES
 from pipeline_assets.reliability import FINDABLE, USABLE, WORKFLOW
 from pipeline_assets.resources import opened
+from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.assets.conftest import ITEMS, Copied, Hour
 from pipeline_assets_tests.conftest import HOUR

@@ -15,7 +15,6 @@ import sqlalchemy as sa
 from pipeline_assets.adapters.accelerator import Health
 from pipeline_assets.adapters.state import State
 from pipeline_assets.adapters.state import hours as hours_index
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.automation.healing import (
     ASKED_BY,
     ASKERS,
@@ -32,6 +31,7 @@ from pipeline_assets.derived import ENRICHED
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.stages import STAGES
+from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.assets.conftest import Copied, Hour
 from pipeline_assets_tests.conftest import HOUR, NEXT_HOUR, Goods

@@ -20,12 +20,12 @@ from tempfile import TemporaryDirectory
 import numpy as np
 import pyarrow as pa
 
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.analytics import Data
 from pipeline_assets.core.contract import TIMESTAMP, hour_name
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.resources import Resources
 from pipeline_assets.settings import load_settings
+from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests.benchmarks.measure import Measure
 from pipeline_assets_tests.benchmarks.processes import run_python
 

@@ -22,7 +22,6 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline_assets.adapters.accelerator import Fault, InjectedFault
-from pipeline_assets.adapters.history import read_calls
 from pipeline_assets.adapters.hours import Cause
 from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.core.contract import hour_name
@@ -30,6 +29,7 @@ from pipeline_assets.resources import Resources, opened
 from pipeline_assets.sample.catalogue import catalogue, write_feed
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.stages import STAGES
+from pipeline_assets.store.rung_calls import read_calls
 from pipeline_assets_tests import hours as hours_of_tests
 from pipeline_assets_tests.benchmarks.measure import PIPED_WIDTH, Measure
 from pipeline_assets_tests.conftest import HOUR_START, SEED

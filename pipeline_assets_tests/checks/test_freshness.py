@@ -7,13 +7,13 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.checks.freshness import NAME, age_of, stale
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.definitions import defs
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.settings import load_settings
+from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests import hours
 
 

@@ -19,8 +19,8 @@ import pytest
 from pipeline_assets.adapters.engine import materialize
 from pipeline_assets.adapters.orders import Order
 from pipeline_assets.adapters.shards import Surroundings
-from pipeline_assets.adapters.tables import ROW_GROUP_ROWS
 from pipeline_assets.resources import opened
+from pipeline_assets.store.tables import ROW_GROUP_ROWS
 from pipeline_assets_tests.crash.run import FAILED, HOUR
 from pipeline_assets_tests.crash.scene import Scene, scene_of
 from pipeline_assets_tests.crash.stage import MICRO_BATCH, STAGE, VERSION

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.adapters.s3_storage import S3Storage
-from pipeline_assets.adapters.s3_urls import S3Url
-from pipeline_assets.adapters.storage import Storage
-from pipeline_assets.adapters.tables import Tables
+from pipeline_assets.store.s3_storage import S3Storage
+from pipeline_assets.store.s3_urls import S3Url
+from pipeline_assets.store.storage import Storage
+from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests.crash.run import HOUR
 from pipeline_assets_tests.crash.scene import Scene
 from pipeline_assets_tests.crash.stage import MICRO_BATCH, SLOW_S, STAGE

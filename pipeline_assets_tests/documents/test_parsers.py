@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.adapters.processes import is_gone
 from pipeline_assets.documents import documents
 from pipeline_assets.documents import parsers as module
 from pipeline_assets.documents.parsers import Parsers, shared_parsers
@@ -28,6 +27,7 @@ from pipeline_assets.errors import (
 from pipeline_assets.sample.documents import html_page, pdf_document
 from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.sample.pdf import pdf
+from pipeline_assets.store.processes import is_gone
 from pipeline_assets_tests.documents import poisoned_parser
 
 SHIRT = Subject("shirt", "red", 5)
@@ -227,7 +227,7 @@ def test_a_parser_ends_with_who_started_it() -> None:
 
 WAIT = """
 import sys, time
-from pipeline_assets.adapters.processes import is_gone
+from pipeline_assets.store.processes import is_gone
 while not is_gone(int(sys.argv[1])):
     time.sleep(0.01)
 """

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets.adapters.blobs import BlobRef
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import BY_KIND
 from pipeline_assets.sample.catalogue import CatalogueItem
 from pipeline_assets.stages import fetch
+from pipeline_assets.store.blobs import BlobRef
 from pipeline_assets_tests.conftest import HOUR_START, Clock, Platform, open_resources
 from pipeline_assets_tests.faults.hostile import (
     ASKS_FOR_TIME,

@@ -18,10 +18,10 @@ import pandas as pd
 import pytest
 from nbclient import NotebookClient
 
-from pipeline_assets.adapters.history import read_calls
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.commands.breakers import events
 from pipeline_assets.resources import opened
+from pipeline_assets.store.rung_calls import read_calls
+from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests.analytics.marks import marks
 from pipeline_assets_tests.search.judged import ndcg
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.adapters.blobs import BlobRef, Copy
 from pipeline_assets.adapters.engine import materialize
 from pipeline_assets.adapters.orders import Order
 from pipeline_assets.adapters.packing import ASK_AT_BYTES
@@ -20,6 +19,7 @@ from pipeline_assets.sample.catalogue import CatalogueItem
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.settings import Settings
 from pipeline_assets.stages import fetch
+from pipeline_assets.store.blobs import BlobRef, Copy
 from pipeline_assets_tests.conftest import (
     HOUR,
     HOUR_START,

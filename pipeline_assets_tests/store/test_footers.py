@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_assets.adapters.footers import KEPT, Footers
-from pipeline_assets.adapters.storage import LocalStorage, Storage
+from pipeline_assets.store.footers import KEPT, Footers
+from pipeline_assets.store.storage import LocalStorage, Storage
 
 
 def write(storage: Storage, name: str, table: pa.Table) -> None:

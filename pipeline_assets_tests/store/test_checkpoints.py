@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipeline_assets.adapters.checkpoints import Checkpoints, shard_tables
-from pipeline_assets.adapters.files import TEMP_SUFFIX
-from pipeline_assets.adapters.storage import Storage
 from pipeline_assets.errors import LeaseLost
+from pipeline_assets.store.checkpoints import Checkpoints, shard_tables
+from pipeline_assets.store.files import TEMP_SUFFIX
+from pipeline_assets.store.storage import Storage
 
 HOUR = "2026-03-02-06"
 

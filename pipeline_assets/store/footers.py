@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline_assets.adapters.storage import Storage
+from pipeline_assets.store.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Hashable

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_assets.adapters.footers import Footer
-from pipeline_assets.adapters.s3_storage import TAIL_BYTES, S3Storage
-from pipeline_assets.adapters.s3_urls import S3Url
-from pipeline_assets.adapters.storage import NOT_THERE, Storage
-from pipeline_assets.adapters.tables import Tables, table_name
 from pipeline_assets.errors import Overtaken, StorageError
+from pipeline_assets.store.footers import Footer
+from pipeline_assets.store.s3_storage import TAIL_BYTES, S3Storage
+from pipeline_assets.store.s3_urls import S3Url
+from pipeline_assets.store.storage import NOT_THERE, Storage
+from pipeline_assets.store.tables import Tables, table_name
 from pipeline_assets_tests.s3 import S3Server
 
 ASSET, HOUR = "items", "2026-03-02-06"
@@ -152,9 +152,9 @@ def test_a_bucket_that_is_not_there_is_said_so(s3: S3Server, tmp_path: Path) -> 
 READ = """
 import sys
 from pathlib import Path
-from pipeline_assets.adapters.s3_storage import S3Storage
-from pipeline_assets.adapters.s3_urls import S3Url
-from pipeline_assets.adapters.tables import Tables
+from pipeline_assets.store.s3_storage import S3Storage
+from pipeline_assets.store.s3_urls import S3Url
+from pipeline_assets.store.tables import Tables
 tables = Tables(S3Storage(S3Url.parse(sys.argv[1]), Path(sys.argv[2])))
 print(tables.read("items", sys.argv[3]).num_rows)
 """

@@ -15,11 +15,11 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Final, Self
 from uuid import uuid4
 
-from pipeline_assets.adapters.bodies import Body, chunks_of, sha256_of
-from pipeline_assets.adapters.files import storage_errors, temporary
-from pipeline_assets.adapters.storage import Storage, Stored, storage_at
-from pipeline_assets.adapters.validators import NO_VALIDATORS, Validators
 from pipeline_assets.errors import InvalidInput, RowError, Unavailable
+from pipeline_assets.store.bodies import Body, chunks_of, sha256_of
+from pipeline_assets.store.files import storage_errors, temporary
+from pipeline_assets.store.storage import Storage, Stored, storage_at
+from pipeline_assets.store.validators import NO_VALIDATORS, Validators
 
 _BLOCK: Final = tarfile.BLOCKSIZE
 _WRITE_BYTES: Final = 1 << 20

@@ -10,10 +10,10 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline_assets.adapters.footers import Footer
-from pipeline_assets.adapters.tables import PART, Tables, TableWriter, check_version
 from pipeline_assets.core.climb import RungStats
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
+from pipeline_assets.store.footers import Footer
+from pipeline_assets.store.tables import PART, Tables, TableWriter, check_version
 
 NAME = "rung_calls"
 SCHEMA = pa.schema(

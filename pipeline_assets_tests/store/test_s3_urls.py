@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline_assets.adapters.s3_urls import S3Url
+from pipeline_assets.store.s3_urls import S3Url
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets.adapters.blobs import BlobRef, Blobs
-from pipeline_assets.adapters.storage import Storage
 from pipeline_assets.errors import InvalidInput, StorageError, Unavailable
+from pipeline_assets.store.blobs import BlobRef, Blobs
+from pipeline_assets.store.storage import Storage
 
 
 def of_one_day(root: Path | Storage) -> Blobs:

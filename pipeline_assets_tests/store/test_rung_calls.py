@@ -6,11 +6,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_assets.adapters.history import calls_name, keep_calls, read_calls
-from pipeline_assets.adapters.tables import Tables
 from pipeline_assets.core.climb import RungStats
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.errors import ContractError
+from pipeline_assets.store.rung_calls import calls_name, keep_calls, read_calls
+from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests.conftest import HOUR, HOUR_START
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 import pyarrow as pa
 
-from pipeline_assets.adapters.files import (
+from pipeline_assets.store.files import (
     replace_durably,
     storage_errors,
     sync_folder,

@@ -11,13 +11,13 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.adapters.storage import LocalStorage, Storage
-from pipeline_assets.adapters.tables import ROW_GROUP_ROWS, Tables
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, check_contract
 from pipeline_assets.core.rows import Row, to_table
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import ContractError, StorageError
 from pipeline_assets.stages import extract_text
+from pipeline_assets.store.storage import LocalStorage, Storage
+from pipeline_assets.store.tables import ROW_GROUP_ROWS, Tables
 
 ASSET, HOUR = "extracted_text", "2026-03-02-06"
 STAGE = extract_text.STAGE

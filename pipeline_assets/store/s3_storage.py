@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 import pyarrow as pa
 
-from pipeline_assets.adapters.s3_urls import S3Url
-from pipeline_assets.adapters.storage import NOT_THERE, Opened, Replaced, Stored
 from pipeline_assets.errors import Overtaken, StorageError
+from pipeline_assets.store.s3_urls import S3Url
+from pipeline_assets.store.storage import NOT_THERE, Opened, Replaced, Stored
 
 if TYPE_CHECKING:
     import duckdb

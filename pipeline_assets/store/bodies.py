@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
-from pipeline_assets.adapters.files import storage_errors
+from pipeline_assets.store.files import storage_errors
 
 IN_MEMORY_BYTES: Final = 1 << 20
 """What is larger goes to a file: as many in flight as there may be then fit into 32 MB."""

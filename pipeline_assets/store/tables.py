@@ -15,17 +15,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline_assets.adapters.files import (
+from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
+from pipeline_assets.errors import ContractError
+from pipeline_assets.store.files import (
     TEMP_SUFFIX,
     hash_file,
     storage_errors,
     temporary,
 )
-from pipeline_assets.adapters.footers import Footer, Footers
-from pipeline_assets.adapters.processes import is_gone
-from pipeline_assets.adapters.storage import Replaced, Storage, storage_at
-from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
-from pipeline_assets.errors import ContractError
+from pipeline_assets.store.footers import Footer, Footers
+from pipeline_assets.store.processes import is_gone
+from pipeline_assets.store.storage import Replaced, Storage, storage_at
 
 if TYPE_CHECKING:
     import duckdb

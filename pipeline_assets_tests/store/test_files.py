@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.adapters import files
-from pipeline_assets.adapters.files import hash_file, storage_errors, temporary, write_durably
 from pipeline_assets.errors import StorageError
+from pipeline_assets.store import files
+from pipeline_assets.store.files import hash_file, storage_errors, temporary, write_durably
 
 
 def test_a_file_is_written_whole_with_its_folders(tmp_path: Path) -> None:

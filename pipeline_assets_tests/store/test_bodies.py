@@ -4,14 +4,14 @@ import hashlib
 
 import pytest
 
-from pipeline_assets.adapters.bodies import (
+from pipeline_assets.errors import StorageError
+from pipeline_assets.store.bodies import (
     IN_MEMORY_BYTES,
     Collected,
     Spooled,
     chunks_of,
     sha256_of,
 )
-from pipeline_assets.errors import StorageError
 
 
 @pytest.mark.parametrize("chunks", [[b"abc"], [b"a", b"b"], [b"x" * IN_MEMORY_BYTES]])

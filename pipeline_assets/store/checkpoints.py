@@ -16,8 +16,8 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.files import TEMP_SUFFIX
-from pipeline_assets.adapters.storage import NOT_THERE, Storage, storage_at
+from pipeline_assets.store.files import TEMP_SUFFIX
+from pipeline_assets.store.storage import NOT_THERE, Storage, storage_at
 
 log = logging.getLogger(__name__)
 
