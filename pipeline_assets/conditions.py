@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
-from pipeline_assets.adapters.breakers import SAID_TO_BE_WELL
 from pipeline_assets.assets.partitions import HOUR_FORMAT
 from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.core.alerts import Alert, Severity, moment
@@ -13,6 +12,7 @@ from pipeline_assets.core.watch import Cause
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.healing_times import NAME as RECOVERY
 from pipeline_assets.resources import Resources
+from pipeline_assets.state.breakers import SAID_TO_BE_WELL
 from pipeline_assets.store.tables import Tables
 
 UNUSED_S = 3600.0

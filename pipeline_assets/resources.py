@@ -11,12 +11,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.adapters.accelerator import Accelerator
 from pipeline_assets.adapters.alerts import AlertBook
-from pipeline_assets.adapters.breakers import BreakerStore
-from pipeline_assets.adapters.budgets import Budgets
-from pipeline_assets.adapters.cache import ResultCache
 from pipeline_assets.adapters.clip import SHIPPED_MODELS, ClipModel, load_clip
-from pipeline_assets.adapters.copies import Copies
-from pipeline_assets.adapters.decisions import Decisions
 from pipeline_assets.adapters.earlier_models import EarlierModels, Named
 from pipeline_assets.adapters.features import Features
 from pipeline_assets.adapters.feed import Feed
@@ -25,21 +20,26 @@ from pipeline_assets.adapters.feed_hours import FeedHours
 from pipeline_assets.adapters.feed_indexes import FeedIndexes
 from pipeline_assets.adapters.feed_mapping import FeedMapping
 from pipeline_assets.adapters.feed_reading import Reading
-from pipeline_assets.adapters.forgotten import ForgottenList
 from pipeline_assets.adapters.heal_requests import HealRequests
 from pipeline_assets.adapters.health import HealthStore
 from pipeline_assets.adapters.hours import Hours
 from pipeline_assets.adapters.http import PROCESSES, HttpFetcher
-from pipeline_assets.adapters.leases import Leases
 from pipeline_assets.adapters.notifier import Notifier, parse_notifiers
 from pipeline_assets.adapters.rates import HostRates
 from pipeline_assets.adapters.s3_source import S3Source
 from pipeline_assets.adapters.sources import Sources
-from pipeline_assets.adapters.state import State
 from pipeline_assets.adapters.workers import default_count
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.documents.parsers import Parsers, shared_parsers
 from pipeline_assets.settings import Settings, load_settings
+from pipeline_assets.state.breakers import BreakerStore
+from pipeline_assets.state.budgets import Budgets
+from pipeline_assets.state.cache import ResultCache
+from pipeline_assets.state.copies import Copies
+from pipeline_assets.state.database import State
+from pipeline_assets.state.decisions import Decisions
+from pipeline_assets.state.forgotten import ForgottenList
+from pipeline_assets.state.leases import Leases
 from pipeline_assets.store.blobs import Blobs
 from pipeline_assets.store.files import hash_file
 from pipeline_assets.store.s3_storage import S3Storage

@@ -13,7 +13,6 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 from pipeline_assets.adapters.compaction import Compacted, Rules, compact, look
-from pipeline_assets.adapters.decisions import NAME as DECISIONS
 from pipeline_assets.adapters.leftovers import remove_leftovers
 from pipeline_assets.adapters.references import MEMORY
 from pipeline_assets.adapters.rewriting import (
@@ -27,6 +26,7 @@ from pipeline_assets.errors import LeaseHeld
 from pipeline_assets.forgetting import NAME as FORGETTING
 from pipeline_assets.forgetting import count_rows, erase_rows, everywhere
 from pipeline_assets.stages.items import ITEMS
+from pipeline_assets.state.decisions import NAME as DECISIONS
 from pipeline_assets.store.checkpoints import Checkpoints, shard_tables
 from pipeline_assets.store.tables import WHOLE
 

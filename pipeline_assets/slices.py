@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from pipeline_assets.adapters.leases import Lease
     from pipeline_assets.resources import Resources
+    from pipeline_assets.state.leases import Lease
 
     Stamps = Mapping[str, str]
     """What tells the slice of an hour from one that replaces it, by hour."""

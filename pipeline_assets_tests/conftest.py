@@ -15,7 +15,6 @@ from hypothesis import settings as hypothesis_settings
 from pipeline_assets.adapters.engine import materialize
 from pipeline_assets.adapters.orders import Order, Report
 from pipeline_assets.adapters.shards import Surroundings
-from pipeline_assets.adapters.state import State
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.stage import Stage
@@ -28,6 +27,7 @@ from pipeline_assets.sample.shop import Shop
 from pipeline_assets.settings import load_settings
 from pipeline_assets.stages import STAGES
 from pipeline_assets.stages.items import ItemsReport, materialize_items
+from pipeline_assets.state.database import State
 from pipeline_assets_tests.postgres import (  # noqa: F401 - fixtures
     database_url,
     own_postgres,

@@ -6,7 +6,6 @@ import pyarrow as pa
 import pytest
 
 from pipeline_assets.adapters.accelerator import Health
-from pipeline_assets.adapters.breakers import BreakerGate, BreakerPermit
 from pipeline_assets.conditions import (
     LOOK_BACK_HOURS,
     UNUSED_S,
@@ -22,6 +21,7 @@ from pipeline_assets.errors import Overloaded
 from pipeline_assets.healing_times import NAME as RECOVERY
 from pipeline_assets.healing_times import SCHEMA
 from pipeline_assets.resources import Resources
+from pipeline_assets.state.breakers import BreakerGate, BreakerPermit
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, Clock
 
 RULE = BreakerRule(failures=1, wait_s=60)

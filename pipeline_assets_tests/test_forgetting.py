@@ -11,9 +11,6 @@ import pytest
 
 from pipeline_assets import forgetting
 from pipeline_assets.adapters import compaction
-from pipeline_assets.adapters.decisions import DeadRow
-from pipeline_assets.adapters.forgotten import ForgottenList
-from pipeline_assets.adapters.state import State
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.plan import Verdict
 from pipeline_assets.derived import DERIVED, derive
@@ -24,6 +21,9 @@ from pipeline_assets.sample.catalogue import CatalogueItem
 from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.stages import extract_text, fetch
 from pipeline_assets.stages.feed_rejects import materialize_rejects
+from pipeline_assets.state.database import State
+from pipeline_assets.state.decisions import DeadRow
+from pipeline_assets.state.forgotten import ForgottenList
 from pipeline_assets.store.blobs import BlobRef, Blobs
 from pipeline_assets.store.s3_storage import S3Storage
 from pipeline_assets_tests.conftest import (
@@ -411,7 +411,7 @@ def test_a_log_that_somebody_reads_is_said_to_be_left(
     """Until then deleted rows are in it; the same command again empties it."""
     platform.feed(two_items(goods))
     finish(platform)
-    monkeypatch.setattr("pipeline_assets.adapters.state.SQLITE_BUSY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("pipeline_assets.state.database.SQLITE_BUSY_TIMEOUT_S", 0.1)
     state = State(platform.resources.settings.database_url, clock=platform.clock.seconds)
     platform.resources.__dict__["state"] = state
     with sqlite3.connect(platform.resources.data / "state.db") as reader:

@@ -22,8 +22,8 @@ ADDRESS = "https://user:pa55word@example.com/a?token=t0ken"
 
 def record(message: str, *arguments: object, **more: Any) -> logging.LogRecord:
     """A record as a logger makes it."""
-    made = logging.getLogger("pipeline_assets.adapters.leases").makeRecord(
-        "pipeline_assets.adapters.leases", logging.WARNING, "f", 1, message, arguments, **more
+    made = logging.getLogger("pipeline_assets.state.leases").makeRecord(
+        "pipeline_assets.state.leases", logging.WARNING, "f", 1, message, arguments, **more
     )
     made.process = 7
     made.created = 1_772_431_200.5
@@ -47,7 +47,7 @@ def test_a_line_of_json_has_what_machines_look_for() -> None:
         "hour": "2026-03-02-06",
         "timestamp": "2026-03-02T06:00:00.500000+00:00",
         "level": "warning",
-        "logger": "pipeline_assets.adapters.leases",
+        "logger": "pipeline_assets.state.leases",
         "event": "fetched of 3",
         "process": 7,
     }

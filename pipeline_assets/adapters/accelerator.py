@@ -16,8 +16,8 @@ from typing import Literal, TypeVar
 
 from pipeline_assets.adapters.kernel import Kernel, run_kernel
 from pipeline_assets.adapters.nvml import GpuNumbers, Look, look
-from pipeline_assets.adapters.state import State
 from pipeline_assets.errors import ResourceExhausted, Unavailable
+from pipeline_assets.state.database import State
 
 T = TypeVar("T")
 

@@ -35,11 +35,11 @@ from pipeline_assets.store.tables import ROW_GROUP_ROWS
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pipeline_assets.adapters.leases import Lease
     from pipeline_assets.adapters.shards import Piece
     from pipeline_assets.core.rows import Work
     from pipeline_assets.core.stage import Stage
     from pipeline_assets.resources import Resources
+    from pipeline_assets.state.leases import Lease
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline_assets.adapters.cache import ResultCache
 from pipeline_assets.core.fingerprint import digest
 from pipeline_assets.errors import Internal, RowError, classify
+from pipeline_assets.state.cache import ResultCache
 
 if TYPE_CHECKING:
     import torch

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 from pipeline_assets.adapters.addresses import AddressRules, shown
 from pipeline_assets.adapters.feed_files import ENDINGS, PACKED, Disk, FeedFile
-from pipeline_assets.adapters.state import State
 from pipeline_assets.core.fingerprint import digest
 from pipeline_assets.errors import FeedError, RowError, Timeout, TooLarge, classify
+from pipeline_assets.state.database import State
 from pipeline_assets.store.files import replace_durably, storage_errors, temporary
 from pipeline_assets.store.validators import Validators
 

@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.state import State, feed_hours
 from pipeline_assets.core.feed_changes import FeedHour, Standing
+from pipeline_assets.state.database import State, feed_hours
 
 _CHANGED = ("digest", "standing", "attempts", "since")
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 
 from pipeline_assets.adapters.feed_index import FileIndex
-from pipeline_assets.adapters.state import State, feed_files
+from pipeline_assets.state.database import State, feed_files
 
 PROBLEM_HOLDS_S = 600.0
 """A file that cannot be read is left alone so long: it may be large, or mended by then."""

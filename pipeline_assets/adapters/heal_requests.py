@@ -9,8 +9,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.state import State, heal_requests
 from pipeline_assets.core.healing import Outcome, Request
+from pipeline_assets.state.database import State, heal_requests
 
 KEY = ("asked_by", "hour")
 COLUMNS = tuple(field.name for field in fields(Request))

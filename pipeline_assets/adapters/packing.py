@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline_assets.adapters.copies import Copies
+from pipeline_assets.state.copies import Copies
 from pipeline_assets.store.blobs import BlobRef, Blobs, PackWriter
 from pipeline_assets.store.bodies import Body, Spooled, sha256_of
 

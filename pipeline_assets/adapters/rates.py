@@ -11,10 +11,10 @@ from typing import Final, Protocol
 
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.breakers import BreakerStore
-from pipeline_assets.adapters.state import State, host_turns
 from pipeline_assets.core.breaker import Mode, open_for
 from pipeline_assets.core.gcra import Rate, reserve
+from pipeline_assets.state.breakers import BreakerStore
+from pipeline_assets.state.database import State, host_turns
 
 A_MOMENT: Final = timedelta(seconds=10)
 """A Retry-After up to this is waited for where the request is; whatever is longer holds up a

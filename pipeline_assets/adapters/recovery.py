@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline_assets.adapters.hours import SUMMARY
-from pipeline_assets.adapters.state import facts
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import ContractError, without_secrets
+from pipeline_assets.state.database import facts
 from pipeline_assets.store.blobs import BlobRef, Copy
 from pipeline_assets.store.tables import ROW_GROUP_ROWS, check_version, table_name
 from pipeline_assets.store.validators import Validators
@@ -21,8 +21,8 @@ from pipeline_assets.store.validators import Validators
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pipeline_assets.adapters.state import State
     from pipeline_assets.resources import Resources
+    from pipeline_assets.state.database import State
     from pipeline_assets.store.footers import Footer
 
 log = logging.getLogger(__name__)

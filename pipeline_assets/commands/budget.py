@@ -5,11 +5,11 @@ import os
 import socket
 from typing import Any
 
-from pipeline_assets.adapters.budgets import EVERY
 from pipeline_assets.core.budget import Bucket
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages import all_stages
+from pipeline_assets.state.budgets import EVERY
 
 
 def budgets(resources: Resources) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.decisions import DeadRow
 from pipeline_assets.adapters.inputs import KEYS, read_ids
 from pipeline_assets.adapters.recovery import recover
 from pipeline_assets.core.plan import Verdict
@@ -18,6 +17,7 @@ from pipeline_assets.resources import Resources
 from pipeline_assets.slices import show_all_rows
 from pipeline_assets.stages import stage_tables
 from pipeline_assets.stages.items import ITEMS
+from pipeline_assets.state.decisions import DeadRow
 from pipeline_assets.store.tables import Tables
 
 if TYPE_CHECKING:

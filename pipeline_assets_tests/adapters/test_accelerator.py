@@ -16,8 +16,8 @@ from pipeline_assets.adapters.accelerator import (
 )
 from pipeline_assets.adapters.kernel import CPU_NAME, Kernel
 from pipeline_assets.adapters.nvml import FakeLibrary, Nvml
-from pipeline_assets.adapters.state import State
 from pipeline_assets.errors import ResourceExhausted, RowError, Unavailable
+from pipeline_assets.state.database import State
 
 Setting = Literal["auto", "cuda", "cpu"]
 

@@ -6,8 +6,8 @@ import pytest
 
 from pipeline_assets.adapters.alerts import AlertBook
 from pipeline_assets.adapters.notifier import FakeNotifier, Notifier
-from pipeline_assets.adapters.state import State
 from pipeline_assets.core.alerts import SUMMARY, Alert, Severity
+from pipeline_assets.state.database import State
 from pipeline_assets_tests.conftest import Clock
 
 MOST = 5

@@ -12,7 +12,6 @@ from sqlalchemy import make_url
 
 from pipeline_assets.adapters.accelerator import Fault, InjectedFault
 from pipeline_assets.adapters.engine import materialize, plan_hour
-from pipeline_assets.adapters.leases import LEASE_S
 from pipeline_assets.adapters.orders import Order
 from pipeline_assets.adapters.shards import Surroundings
 from pipeline_assets.commands.accelerator import accelerated_rungs
@@ -33,6 +32,7 @@ from pipeline_assets.errors import (
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.drawing import SAMPLE_LABELS, Subject
 from pipeline_assets.stages import classify_image, embed
+from pipeline_assets.state.leases import LEASE_S
 from pipeline_assets_tests.conftest import (
     HOUR,
     NEXT_HOUR,

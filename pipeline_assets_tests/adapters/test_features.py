@@ -11,11 +11,11 @@ import torch
 from PIL import Image
 
 from pipeline_assets import resources as resources_module
-from pipeline_assets.adapters.cache import ResultCache
 from pipeline_assets.adapters.clip import FakeClip
 from pipeline_assets.adapters.features import DECODED_AT_ONCE, DECODERS, Features, Vector
-from pipeline_assets.adapters.state import State
 from pipeline_assets.errors import Internal, InvalidInput, ResourceExhausted
+from pipeline_assets.state.cache import ResultCache
+from pipeline_assets.state.database import State
 
 RED, BLUE = Image.new("RGB", (20, 20), "red"), Image.new("RGB", (20, 20), "blue")
 

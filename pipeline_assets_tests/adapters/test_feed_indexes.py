@@ -7,8 +7,8 @@ import pytest
 from pipeline_assets.adapters.feed_index import FileIndex, Share, Span
 from pipeline_assets.adapters.feed_indexes import PROBLEM_HOLDS_S, FeedIndexes
 from pipeline_assets.adapters.feed_text import Start
-from pipeline_assets.adapters.state import State
 from pipeline_assets.core.feed_changes import Tally
+from pipeline_assets.state.database import State
 from pipeline_assets_tests.conftest import Clock
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from pipeline_assets.adapters.accelerator import Health
 from pipeline_assets.adapters.health import HealthStore
-from pipeline_assets.adapters.state import State
 from pipeline_assets.core.health import NEVER_PROBED, HealthState
+from pipeline_assets.state.database import State
 from pipeline_assets_tests.conftest import Clock
 
 WELL = Health("cpu", "CPU", healthy=True, reason=None)

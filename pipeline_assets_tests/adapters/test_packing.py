@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.copies import Copies
 from pipeline_assets.adapters.packing import ASK_AT_BYTES, Packing
-from pipeline_assets.adapters.state import State
+from pipeline_assets.state.copies import Copies
+from pipeline_assets.state.database import State
 from pipeline_assets.store.blobs import BlobRef, Blobs, Copy
 from pipeline_assets.store.bodies import IN_MEMORY_BYTES, Body, Collected
 from pipeline_assets_tests.conftest import HOUR_START

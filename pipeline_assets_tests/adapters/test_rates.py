@@ -7,19 +7,19 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline_assets.adapters.breakers import BreakerStore
 from pipeline_assets.adapters.rates import A_MOMENT, HostRates
-from pipeline_assets.adapters.state import State
 from pipeline_assets.core.breaker import Mode
+from pipeline_assets.state.breakers import BreakerStore
+from pipeline_assets.state.database import State
 from pipeline_assets_tests.conftest import Clock
 
 RUNG = "fetched.http"
 PER_S, SECONDS = 50.0, 4.0
 ASKING = f"""
 import asyncio, sys, time
-from pipeline_assets.adapters.breakers import BreakerStore
+from pipeline_assets.state.breakers import BreakerStore
 from pipeline_assets.adapters.rates import HostRates
-from pipeline_assets.adapters.state import State
+from pipeline_assets.state.database import State
 from pipeline_assets.adapters.turns import Turns
 
 url, begin = sys.argv[1], float(sys.argv[2])

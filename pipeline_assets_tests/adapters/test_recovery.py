@@ -179,7 +179,7 @@ def test_killed_on_the_way_it_begins_again(
         raise KilledError
 
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline_assets.adapters.copies.Copies.keep", killed)
+        patch.setattr("pipeline_assets.state.copies.Copies.keep", killed)
         with pytest.raises(KilledError):
             recover(after.resources)
     assert after.resources.state.fact(BORN) is None

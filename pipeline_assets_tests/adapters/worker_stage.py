@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.state import leases
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.errors import InvalidInput, StorageError
+from pipeline_assets.state.database import leases
 
 NAME = "items.name"
 EXIT_CODE = 9

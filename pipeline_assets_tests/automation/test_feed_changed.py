@@ -14,7 +14,6 @@ import sqlalchemy as sa
 
 from pipeline_assets import feed_changes
 from pipeline_assets.adapters import feed_reading
-from pipeline_assets.adapters.state import feed_hours
 from pipeline_assets.automation import feed_changed
 from pipeline_assets.automation.feed_changed import AFTER_THE_HOUR, NAME, _tick
 from pipeline_assets.automation.healing import ASKED_BY
@@ -24,6 +23,7 @@ from pipeline_assets.errors import FeedError
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.catalogue import CatalogueItem, write_feed
 from pipeline_assets.sample.shop import Shop
+from pipeline_assets.state.database import feed_hours
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR, Goods, Platform
 

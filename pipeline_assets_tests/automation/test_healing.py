@@ -13,8 +13,6 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline_assets.adapters.accelerator import Health
-from pipeline_assets.adapters.state import State
-from pipeline_assets.adapters.state import hours as hours_index
 from pipeline_assets.automation.healing import (
     ASKED_BY,
     ASKERS,
@@ -31,6 +29,8 @@ from pipeline_assets.derived import ENRICHED
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.stages import STAGES
+from pipeline_assets.state.database import State
+from pipeline_assets.state.database import hours as hours_index
 from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.assets.conftest import Copied, Hour

@@ -13,9 +13,9 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipeline_assets.adapters.breakers import BreakerGate, BreakerPermit, BreakerStore
-from pipeline_assets.adapters.state import State
 from pipeline_assets.core.breaker import BreakerRule
+from pipeline_assets.state.breakers import BreakerGate, BreakerPermit, BreakerStore
+from pipeline_assets.state.database import State
 from pipeline_assets_tests.benchmarks.measure import Measure
 from pipeline_assets_tests.postgres import NO_BINARIES, find_binaries, running
 

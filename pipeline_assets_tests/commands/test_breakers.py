@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.adapters.breakers import BreakerGate, BreakerPermit
 from pipeline_assets.commands.breakers import (
     breakers,
     disable_breaker,
@@ -17,6 +16,7 @@ from pipeline_assets.commands.breakers import (
 from pipeline_assets.core.breaker import BreakerRule
 from pipeline_assets.errors import CircuitOpen, Overloaded, SettingsError
 from pipeline_assets.resources import Resources
+from pipeline_assets.state.breakers import BreakerGate, BreakerPermit
 from pipeline_assets_tests.conftest import Platform
 from pipeline_assets_tests.hours import command, environment
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline_assets.adapters.budgets import EVERY
 from pipeline_assets.cli import app
 from pipeline_assets.commands.budget import budgets, pause, resume
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages import STAGES
+from pipeline_assets.state.budgets import EVERY
 from pipeline_assets_tests.conftest import Clock, open_resources
 from pipeline_assets_tests.hours import command
 

@@ -210,7 +210,7 @@ def test_a_server_that_is_down_is_found_with_what_to_do(
     well: Platform, own_postgres: Stoppable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For either of the two databases; the rest is looked at all the same."""
-    monkeypatch.setattr("pipeline_assets.adapters.state.RESTART_S", 0.0)
+    monkeypatch.setattr("pipeline_assets.state.database.RESTART_S", 0.0)
     resources = with_dagster_on(
         own_postgres.postgres.schema_url(), well.resources, tmp_path, monkeypatch
     )

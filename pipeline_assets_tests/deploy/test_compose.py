@@ -11,8 +11,8 @@ from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
 from dagster._core.storage.runs.schema import RunStorageSqlMetadata
 from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
 
-from pipeline_assets.adapters.state import metadata
 from pipeline_assets.settings import ENV_PREFIX, Settings
+from pipeline_assets.state.database import metadata
 from pipeline_assets_tests.deploy.composed import (
     COMPOSE,
     DEPLOY,

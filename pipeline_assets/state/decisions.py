@@ -16,10 +16,10 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.state import State, decisions
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
 from pipeline_assets.core.plan import Decision, Verdict
 from pipeline_assets.core.rows import RowId
+from pipeline_assets.state.database import State, decisions
 from pipeline_assets.store.tables import Tables
 
 NAME = "decisions"

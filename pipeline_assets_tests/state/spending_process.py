@@ -8,8 +8,8 @@ from functools import partial
 from multiprocessing.synchronize import Barrier
 from typing import TYPE_CHECKING
 
-from pipeline_assets.adapters.budgets import Budgets
-from pipeline_assets.adapters.state import State
+from pipeline_assets.state.budgets import Budgets
+from pipeline_assets.state.database import State
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue

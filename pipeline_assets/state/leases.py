@@ -17,8 +17,8 @@ from types import TracebackType
 
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.state import State, leases
 from pipeline_assets.errors import LeaseHeld, LeaseLost, StorageError
+from pipeline_assets.state.database import State, leases
 from pipeline_assets.store.files import storage_errors
 from pipeline_assets.store.processes import is_gone
 

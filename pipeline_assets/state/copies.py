@@ -10,8 +10,8 @@ from itertools import islice
 import pyarrow as pa
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.state import State, copies
 from pipeline_assets.core.fingerprint import digest
+from pipeline_assets.state.database import State, copies
 from pipeline_assets.store.blobs import BlobRef, Copy
 from pipeline_assets.store.validators import Validators
 

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.adapters.cache import KEPT_BYTES, KEYS_PER_QUERY, ResultCache
-from pipeline_assets.adapters.state import State, results
+from pipeline_assets.state.cache import KEPT_BYTES, KEYS_PER_QUERY, ResultCache
+from pipeline_assets.state.database import State, results
 from pipeline_assets_tests.conftest import Clock
 
 ROOMY = 1_000_000
@@ -156,7 +156,7 @@ def test_a_value_over_the_whole_bound_is_not_kept(
     state: State, caplog: pytest.LogCaptureFixture, value_bytes: int, is_kept: bool
 ) -> None:
     """It would drive out all others; its neighbours in the same put are kept."""
-    caplog.set_level(logging.DEBUG, logger="pipeline_assets.adapters.cache")
+    caplog.set_level(logging.DEBUG, logger="pipeline_assets.state.cache")
     cache = ResultCache(state, max_bytes=20)
     cache.put({"x": bytes(value_bytes)})
     assert ("x" in kept(state)) is is_kept

@@ -12,7 +12,6 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.state import State, pauses, retry_buckets, spending
 from pipeline_assets.core.budget import (
     Bucket,
     Cap,
@@ -24,6 +23,7 @@ from pipeline_assets.core.budget import (
     take,
 )
 from pipeline_assets.errors import OverBudget
+from pipeline_assets.state.database import State, pauses, retry_buckets, spending
 
 EVERY = "*"
 """All stages together: the name under which they are summed up, capped and paused."""

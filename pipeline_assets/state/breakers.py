@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.state import State, breaker_events, breakers
 from pipeline_assets.core.breaker import (
     BreakerRule,
     BreakerState,
@@ -30,6 +29,7 @@ from pipeline_assets.core.breaker import (
     would_grant,
 )
 from pipeline_assets.errors import CircuitOpen, RowError
+from pipeline_assets.state.database import State, breaker_events, breakers
 
 log = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ import threading
 import pytest
 import sqlalchemy as sa
 
-from pipeline_assets.adapters import state as module
-from pipeline_assets.adapters.state import State
 from pipeline_assets.errors import SettingsError
+from pipeline_assets.state import database as module
+from pipeline_assets.state.database import State
 from pipeline_assets_tests.postgres import Stoppable
 
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline_assets.adapters.copies import PER_QUERY, Copies
-from pipeline_assets.adapters.state import State
+from pipeline_assets.state.copies import PER_QUERY, Copies
+from pipeline_assets.state.database import State
 from pipeline_assets.store.blobs import BlobRef, Copy
 from pipeline_assets.store.validators import NO_VALIDATORS, Validators
 from pipeline_assets_tests.conftest import HOUR_START

@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.budgets import EVERY, FULL_FOR_S, Budgets, StageBudget
-from pipeline_assets.adapters.state import State, spending
 from pipeline_assets.core.budget import RETRY_CAPACITY, SUCCESSES_PER_RETRY, Budget
 from pipeline_assets.errors import OverBudget
-from pipeline_assets_tests.adapters.spending_process import COST_USD, DAYS, spend_and_retry
+from pipeline_assets.state.budgets import EVERY, FULL_FOR_S, Budgets, StageBudget
+from pipeline_assets.state.database import State, spending
 from pipeline_assets_tests.conftest import Clock
+from pipeline_assets_tests.state.spending_process import COST_USD, DAYS, spend_and_retry
 
 STAGE, OTHER = "image_labels", "embeddings"
 HOURS_LEFT = timedelta(hours=18)

@@ -1,15 +1,15 @@
 """A process that shares a breaker with others and does what its standard input says.
 
-Usage: python -m pipeline_assets_tests.adapters.breaker_process URL
+Usage: python -m pipeline_assets_tests.state.breaker_process URL
 """
 
 import sys
 from typing import TYPE_CHECKING
 
-from pipeline_assets.adapters.breakers import BreakerPermit, BreakerStore
-from pipeline_assets.adapters.state import State
 from pipeline_assets.core.breaker import BreakerRule, Mode
 from pipeline_assets.errors import Overloaded
+from pipeline_assets.state.breakers import BreakerPermit, BreakerStore
+from pipeline_assets.state.database import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable

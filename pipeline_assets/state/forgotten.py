@@ -8,9 +8,9 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from pipeline_assets.adapters.leases import Leases
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
 from pipeline_assets.core.forgotten import Forgotten
+from pipeline_assets.state.leases import Leases
 from pipeline_assets.store.tables import WHOLE, Tables
 
 NAME = "forgotten"

@@ -10,13 +10,13 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.breakers import BreakerGate, BreakerPermit, BreakerStore
-from pipeline_assets.adapters.state import State, breakers
 from pipeline_assets.core.breaker import BreakerRule, Call, Mode, Probe
 from pipeline_assets.errors import CircuitOpen, Overloaded, RateLimited
-from pipeline_assets_tests.adapters import breaker_process
-from pipeline_assets_tests.adapters.breaker_process import NAME, TWENTY
+from pipeline_assets.state.breakers import BreakerGate, BreakerPermit, BreakerStore
+from pipeline_assets.state.database import State, breakers
 from pipeline_assets_tests.conftest import Clock
+from pipeline_assets_tests.state import breaker_process
+from pipeline_assets_tests.state.breaker_process import NAME, TWENTY
 
 RULE = BreakerRule(failures=3, window_s=120, wait_s=60, probes=2)
 RATE = BreakerRule(failures=None, failure_rate=0.5, minimum_calls=4)
@@ -371,7 +371,7 @@ def test_the_oldest_events_of_a_breaker_are_dropped(
     store: BreakerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A host that goes up and down for years fills no disk, and pushes out no other's events."""
-    monkeypatch.setattr("pipeline_assets.adapters.breakers.EVENTS_KEPT", 4)
+    monkeypatch.setattr("pipeline_assets.state.breakers.EVENTS_KEPT", 4)
     store.open_for("other.rung", 30)
     for _ in range(5):
         store.force(RUNG, Mode.FORCED_OPEN)
@@ -388,7 +388,7 @@ def test_an_event_that_cannot_be_kept_leaves_the_breaker_as_it_was(
     def no_disk(*_: object) -> None:
         raise RuntimeError("disk full")
 
-    monkeypatch.setattr("pipeline_assets.adapters.breakers._keep_event", no_disk)
+    monkeypatch.setattr("pipeline_assets.state.breakers._keep_event", no_disk)
     with pytest.raises(RuntimeError, match="disk full"):
         store.open_for(RUNG, 30)
     assert store.load(RUNG).mode is Mode.CLOSED

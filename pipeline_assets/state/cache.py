@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.state import State, facts, results
+from pipeline_assets.state.database import State, facts, results
 
 TIME_TO_LIVE = timedelta(days=7)
 KEYS_PER_QUERY = 500

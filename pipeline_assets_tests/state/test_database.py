@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.state import State, copies, facts
 from pipeline_assets.errors import SettingsError, StorageError
+from pipeline_assets.state.database import State, copies, facts
 from pipeline_assets_tests.conftest import Clock
 from pipeline_assets_tests.postgres import Postgres
 
@@ -163,7 +163,7 @@ def test_an_unusable_url_names_the_setting(
     url: str, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The message says which setting to change and why."""
-    monkeypatch.setattr("pipeline_assets.adapters.state.RESTART_S", 0.0)
+    monkeypatch.setattr("pipeline_assets.state.database.RESTART_S", 0.0)
     with pytest.raises(SettingsError, match="PIPELINE_STATE_URL") as caught:
         State(url)
     assert said in str(caught.value)

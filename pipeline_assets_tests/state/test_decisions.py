@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_assets.adapters.decisions import NAME, SCHEMA, DeadRow, Decisions
-from pipeline_assets.adapters.state import State
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.core.plan import Decision, Verdict
 from pipeline_assets.errors import ContractError, StorageError
+from pipeline_assets.state.database import State
+from pipeline_assets.state.decisions import NAME, SCHEMA, DeadRow, Decisions
 from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR, Clock
 

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.adapters.leases import LEASE_S, Leases
-from pipeline_assets.adapters.state import State
 from pipeline_assets.errors import LeaseHeld, LeaseLost
+from pipeline_assets.state.database import State
+from pipeline_assets.state.leases import LEASE_S, Leases
 from pipeline_assets_tests.conftest import Clock
 
 NAME = "fetched/2026-03-02-06"
 TAKE_AND_END = """
 import sys
 from pathlib import Path
-from pipeline_assets.adapters.leases import Leases
-from pipeline_assets.adapters.state import State
+from pipeline_assets.state.leases import Leases
+from pipeline_assets.state.database import State
 leases = Leases(State(sys.argv[1]), Path(sys.argv[2]))
 print(leases.acquire(sys.argv[3]).token)
 """
