@@ -12,7 +12,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from pipeline_assets import output
-from pipeline_assets.adapters.accelerator import Fault
+from pipeline_assets.accelerator.accelerator import Fault
 from pipeline_assets.adapters.clip import ModelNotLoaded
 from pipeline_assets.assets.progress import watched_by
 from pipeline_assets.commands import accelerator as accelerator_commands

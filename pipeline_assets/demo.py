@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.accelerator import Fault, InjectedFault
+from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.contract import hour_name

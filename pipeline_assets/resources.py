@@ -9,7 +9,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from pipeline_assets.adapters.accelerator import Accelerator
+from pipeline_assets.accelerator.accelerator import Accelerator
+from pipeline_assets.accelerator.health_store import HealthStore
 from pipeline_assets.adapters.alerts import AlertBook
 from pipeline_assets.adapters.clip import SHIPPED_MODELS, ClipModel, load_clip
 from pipeline_assets.adapters.earlier_models import EarlierModels, Named
@@ -21,7 +22,6 @@ from pipeline_assets.adapters.feed_indexes import FeedIndexes
 from pipeline_assets.adapters.feed_mapping import FeedMapping
 from pipeline_assets.adapters.feed_reading import Reading
 from pipeline_assets.adapters.heal_requests import HealRequests
-from pipeline_assets.adapters.health import HealthStore
 from pipeline_assets.adapters.hours import Hours
 from pipeline_assets.adapters.http import PROCESSES, HttpFetcher
 from pipeline_assets.adapters.notifier import Notifier, parse_notifiers

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline_assets import running
-from pipeline_assets.adapters.accelerator import Fault
+from pipeline_assets.accelerator.accelerator import Fault
 from pipeline_assets.cli import app
 from pipeline_assets.core.status import Status
 from pipeline_assets.resources import opened

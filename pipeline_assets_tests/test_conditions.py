@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.adapters.accelerator import Health
+from pipeline_assets.accelerator.accelerator import Health
 from pipeline_assets.conditions import (
     LOOK_BACK_HOURS,
     UNUSED_S,

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline_assets import drill as drill_module
-from pipeline_assets.adapters.accelerator import Fault, InjectedFault
+from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.commands.breakers import breakers, events, open_breaker
 from pipeline_assets.commands.budget import budgets, pause
 from pipeline_assets.core.agreement import same

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.adapters.accelerator import Fault, InjectedFault
+from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.item_features import SAMPLED_PICTURES, SCHEMA, _spread, item_features
 from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.stages import stage_tables

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets.adapters.accelerator import Fault, InjectedFault
+from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.adapters.clip import SHIPPED_MODELS
 from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.commands.plan import NOTHING_TO_DO

@@ -9,8 +9,8 @@ from pipeline_assets.assets.shown import as_metadata
 from pipeline_assets.assets.stages import ACCELERATOR_POOL, OWNERS
 
 if TYPE_CHECKING:
-    from pipeline_assets.adapters.health import Probe
-    from pipeline_assets.core.health import HealthState
+    from pipeline_assets.accelerator.health import HealthState
+    from pipeline_assets.accelerator.health_store import Probe
 
 ACCELERATOR = "accelerator"
 RESOURCE = "accelerator_health"

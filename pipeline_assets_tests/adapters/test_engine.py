@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from sqlalchemy import make_url
 
-from pipeline_assets.adapters.accelerator import Fault, InjectedFault
+from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.adapters.engine import materialize, plan_hour
 from pipeline_assets.adapters.orders import Order
 from pipeline_assets.adapters.shards import Surroundings

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from pipeline_assets.adapters.accelerator import Fault, InjectedFault
+from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.resources import opened
 from pipeline_assets.sample.catalogue import CatalogueItem
 from pipeline_assets.sample.shop import Shop

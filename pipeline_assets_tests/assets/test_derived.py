@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from pipeline_assets.adapters.accelerator import Fault, InjectedFault
+from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.assets.monitoring import WATCHED
 from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.commands.search import search

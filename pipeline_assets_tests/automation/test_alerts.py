@@ -12,8 +12,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from pipeline_assets.accelerator.accelerator import Fault, Health, InjectedFault
 from pipeline_assets.adapters import dagster_events
-from pipeline_assets.adapters.accelerator import Fault, Health, InjectedFault
 from pipeline_assets.adapters.dagster_events import PARTITION, WILL_RETRY, running_since
 from pipeline_assets.adapters.notifier import FakeNotifier
 from pipeline_assets.automation.alerts import NAME, SCHEDULE, _tick

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.accelerator import Health
+from pipeline_assets.accelerator.accelerator import Health
 from pipeline_assets.automation.healing import (
     ASKED_BY,
     ASKERS,

@@ -7,8 +7,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipeline_assets.adapters.accelerator import Fault, Health, InjectedFault
-from pipeline_assets.adapters.health import Probe
+from pipeline_assets.accelerator.accelerator import Fault, Health, InjectedFault
+from pipeline_assets.accelerator.health import HealthState
+from pipeline_assets.accelerator.health_store import Probe
 from pipeline_assets.automation.health import (
     ACCELERATOR,
     PROBED_EVERY_S,
@@ -17,7 +18,6 @@ from pipeline_assets.automation.health import (
 )
 from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.core.breaker import Mode
-from pipeline_assets.core.health import HealthState
 from pipeline_assets.definitions import defs
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets_tests import hours

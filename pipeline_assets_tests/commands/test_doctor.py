@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.adapters.accelerator import Fault, InjectedFault
+from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.commands import doctor as doctor_module
 from pipeline_assets.commands.doctor import MAX_CLOCK_SKEW_S, Finding, doctor
 from pipeline_assets.commands.index import rebuild

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets.adapters.accelerator import Fault, InjectedFault
+from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.commands import plan_range as module
 from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.commands.feed_news import CHANGED, NEW

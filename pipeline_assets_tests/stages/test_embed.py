@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline_assets.adapters.accelerator import Fault, InjectedFault
+from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.core.breaker import Mode
 from pipeline_assets.stages import STAGES
 from pipeline_assets.stages.hashed_text import SPACE as TEXT_HASH_SPACE

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.core.health import HEALTHY_PROBES, NEVER_PROBED, HealthState, observe
+from pipeline_assets.accelerator.health import HEALTHY_PROBES, NEVER_PROBED, HealthState, observe
 
 STEP_S = 30.0
 probes = st.lists(st.booleans(), max_size=40)

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from pipeline_assets.adapters import kernel
-from pipeline_assets.adapters.kernel import CPU_NAME, in_child, run_kernel
+from pipeline_assets.accelerator import kernel
+from pipeline_assets.accelerator.kernel import CPU_NAME, in_child, run_kernel
 from pipeline_assets.errors import Unavailable
 
 PATIENCE_S = 60.0

@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 
-from pipeline_assets.adapters.nvml import (
+from pipeline_assets.accelerator.nvml import (
     APPLICATION_XIDS,
     XIDS_A_LOOK,
     FakeLibrary,

@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from pipeline_assets.adapters.accelerator import (
+from pipeline_assets.accelerator.accelerator import (
     SLOW_CALL_S,
     SLOW_KERNEL_S,
     Accelerator,
@@ -14,8 +14,8 @@ from pipeline_assets.adapters.accelerator import (
     Health,
     InjectedFault,
 )
-from pipeline_assets.adapters.kernel import CPU_NAME, Kernel
-from pipeline_assets.adapters.nvml import FakeLibrary, Nvml
+from pipeline_assets.accelerator.kernel import CPU_NAME, Kernel
+from pipeline_assets.accelerator.nvml import FakeLibrary, Nvml
 from pipeline_assets.errors import ResourceExhausted, RowError, Unavailable
 from pipeline_assets.state.database import State
 

@@ -7,9 +7,9 @@ from threading import Barrier
 
 import pytest
 
-from pipeline_assets.adapters.accelerator import Health
-from pipeline_assets.adapters.health import HealthStore
-from pipeline_assets.core.health import NEVER_PROBED, HealthState
+from pipeline_assets.accelerator.accelerator import Health
+from pipeline_assets.accelerator.health import NEVER_PROBED, HealthState
+from pipeline_assets.accelerator.health_store import HealthStore
 from pipeline_assets.state.database import State
 from pipeline_assets_tests.conftest import Clock
 

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Literal, TypeVar
 
-from pipeline_assets.adapters.kernel import Kernel, run_kernel
-from pipeline_assets.adapters.nvml import GpuNumbers, Look, look
+from pipeline_assets.accelerator.kernel import Kernel, run_kernel
+from pipeline_assets.accelerator.nvml import GpuNumbers, Look, look
 from pipeline_assets.errors import ResourceExhausted, Unavailable
 from pipeline_assets.state.database import State
 

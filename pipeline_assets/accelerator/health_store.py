@@ -6,8 +6,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.accelerator import Health
-from pipeline_assets.core.health import HEALTHY_PROBES, NEVER_PROBED, HealthState, observe
+from pipeline_assets.accelerator.accelerator import Health
+from pipeline_assets.accelerator.health import HEALTHY_PROBES, NEVER_PROBED, HealthState, observe
 from pipeline_assets.state.database import State, facts
 
 HEALTH = "accelerator.health"

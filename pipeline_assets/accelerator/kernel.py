@@ -4,7 +4,7 @@ On a GPU it runs in a process of its own with a deadline. A device that hangs wo
 its caller along; an error that costs the CUDA context would fail every later probe of the same
 process, on a device that is long well again; and a context would hold its memory between probes.
 
-Usage: python -m pipeline_assets.adapters.kernel DEVICE
+Usage: python -m pipeline_assets.accelerator.kernel DEVICE
 """
 
 import json

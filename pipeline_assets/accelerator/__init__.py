@@ -1,0 +1,1 @@
+"""The device: its health, probes, driver, and faults for drills."""
