@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline_assets.adapters.clip import SHIPPED_MODELS
 from pipeline_assets.adapters.text_windows import windows
-from pipeline_assets.models.checkpoint import tokenizer
+from pipeline_assets.sample.training.checkpoint import tokenizer
 
 SIMPLE = tokenizer(SHIPPED_MODELS["sample-primary"])
 START, END = SIMPLE.sot_token_id, SIMPLE.eot_token_id

@@ -21,9 +21,9 @@ from pipeline_assets.adapters.features import Features
 from pipeline_assets.core.rows import Made, Work
 from pipeline_assets.core.stage import Rung
 from pipeline_assets.documents.pictures import decode
-from pipeline_assets.models.dataset import unseen_seeds
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.sample.drawing import draw_jpeg
+from pipeline_assets.sample.training.dataset import unseen_seeds
 from pipeline_assets.settings import load_settings
 from pipeline_assets.stages.classify_image import STAGE
 from pipeline_assets_tests.benchmarks.measure import Measure, Wanted

@@ -12,9 +12,9 @@ from tempfile import TemporaryDirectory
 
 from pipeline_assets.documents import documents
 from pipeline_assets.documents.documents import Document
-from pipeline_assets.models.dataset import unseen_seeds
 from pipeline_assets.resources import opened
 from pipeline_assets.sample.documents import html_page, pdf_document
+from pipeline_assets.sample.training.dataset import unseen_seeds
 from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.benchmarks.measure import Measure, Wanted
 

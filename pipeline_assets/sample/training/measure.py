@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from pipeline_assets.adapters.clip import Clip, Vectors, load_clip
-from pipeline_assets.models.dataset import unseen_pairs, unseen_seeds
 from pipeline_assets.sample.drawing import COLOURS, SAMPLE_LABELS, Subject, draw_jpeg
+from pipeline_assets.sample.training.dataset import unseen_pairs, unseen_seeds
 
 _SEEDS_MEASURED: Final = 2_400
 _PAIRS_MEASURED: Final = 1_200

@@ -9,10 +9,10 @@ import open_clip
 import pytest
 
 from pipeline_assets.adapters.clip import SHIPPED_MODELS, ClipModel, load_clip
-from pipeline_assets.models.checkpoint import CONFIG_FILE, MERGES_FILE, VOCABULARY
-from pipeline_assets.models.dataset import unseen_pairs, unseen_seeds
-from pipeline_assets.models.measure import category_accuracy, embed
-from pipeline_assets.models.train import PLANS
+from pipeline_assets.sample.training.checkpoint import CONFIG_FILE, MERGES_FILE, VOCABULARY
+from pipeline_assets.sample.training.dataset import unseen_pairs, unseen_seeds
+from pipeline_assets.sample.training.measure import category_accuracy, embed
+from pipeline_assets.sample.training.train import PLANS
 
 MAX_BYTES = 6_000_000
 FRESH_SEED = 20_260_302  # other drawings than those that the model card was measured on

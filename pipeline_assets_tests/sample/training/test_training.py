@@ -6,11 +6,11 @@ from random import Random
 import pytest
 
 from pipeline_assets.adapters.clip import load_clip
-from pipeline_assets.models import dataset
-from pipeline_assets.models.captions import Caption, caption, is_true_of
-from pipeline_assets.models.checkpoint import Architecture
-from pipeline_assets.models.train import Phase, Plan, train
 from pipeline_assets.sample.drawing import COLOURS, SAMPLE_LABELS, Subject
+from pipeline_assets.sample.training import dataset
+from pipeline_assets.sample.training.captions import Caption, caption, is_true_of
+from pipeline_assets.sample.training.checkpoint import Architecture
+from pipeline_assets.sample.training.train import Phase, Plan, train
 
 PHASES = (Phase(1, 1e-3, 0.0), Phase(2, 1e-3, 0.5))
 TINY = Plan(Architecture(16, 2, 16, 2, 1), drawings=32, phases=PHASES, batch=16)

@@ -1,4 +1,4 @@
-"""Train a sample checkpoint: `python -m pipeline_assets.models.train primary --out DIR`."""
+"""Train a sample checkpoint: `python -m pipeline_assets.sample.training.train primary --out DIR`."""
 
 import argparse
 import json
@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from pipeline_assets.models import checkpoint, dataset
-from pipeline_assets.models.captions import Caption, caption, is_true_of
-from pipeline_assets.models.measure import measure
 from pipeline_assets.sample.drawing import Subject
+from pipeline_assets.sample.training import checkpoint, dataset
+from pipeline_assets.sample.training.captions import Caption, caption, is_true_of
+from pipeline_assets.sample.training.measure import measure
 
 _MEAN: Final = 127.5  # the preprocessing in checkpoint.py, for bytes: 0.5 and 0.25 of 255
 _STD: Final = 63.75
