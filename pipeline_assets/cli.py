@@ -13,7 +13,6 @@ import typer
 
 from pipeline_assets import output
 from pipeline_assets.accelerator.accelerator import Fault
-from pipeline_assets.adapters.clip import ModelNotLoaded
 from pipeline_assets.assets.progress import watched_by
 from pipeline_assets.commands import accelerator as accelerator_commands
 from pipeline_assets.commands import alerts as alerts_command
@@ -38,6 +37,7 @@ from pipeline_assets.core.status import Status
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.errors import PipelineError, SettingsError
 from pipeline_assets.logs import LogFormat, configure_logging
+from pipeline_assets.models.clip import ModelNotLoaded
 from pipeline_assets.output import Format
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.running import Interrupted

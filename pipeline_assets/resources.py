@@ -12,9 +12,6 @@ from typing import TYPE_CHECKING
 from pipeline_assets.accelerator.accelerator import Accelerator
 from pipeline_assets.accelerator.health_store import HealthStore
 from pipeline_assets.adapters.alerts import AlertBook
-from pipeline_assets.adapters.clip import SHIPPED_MODELS, ClipModel, load_clip
-from pipeline_assets.adapters.earlier_models import EarlierModels, Named
-from pipeline_assets.adapters.features import Features
 from pipeline_assets.adapters.feed import Feed
 from pipeline_assets.adapters.feed_download import DownloadRules, Downloads
 from pipeline_assets.adapters.feed_hours import FeedHours
@@ -31,6 +28,9 @@ from pipeline_assets.adapters.sources import Sources
 from pipeline_assets.adapters.workers import default_count
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.documents.parsers import Parsers, shared_parsers
+from pipeline_assets.models.clip import SHIPPED_MODELS, ClipModel, load_clip
+from pipeline_assets.models.earlier_models import EarlierModels, Named
+from pipeline_assets.models.features import Features
 from pipeline_assets.settings import Settings, load_settings
 from pipeline_assets.state.breakers import BreakerStore
 from pipeline_assets.state.budgets import Budgets

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
-from pipeline_assets.adapters.clip import SHIPPED_MODELS
 from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.commands.plan import NOTHING_TO_DO
 from pipeline_assets.commands.plan_range import FOLLOWS, plan_range
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.plan import Reason
+from pipeline_assets.models.clip import SHIPPED_MODELS
 from pipeline_assets.resources import MODEL_FACT, Resources
 from pipeline_assets.sample.drawing import SAMPLE_LABELS, Subject
 from pipeline_assets.stages import classify_image

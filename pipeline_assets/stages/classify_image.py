@@ -29,7 +29,7 @@ from pipeline_assets.stages.common import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipeline_assets.adapters.features import Features, Vector
+    from pipeline_assets.models.features import Features, Vector
     from pipeline_assets.resources import Resources
 
 PROMPT = "a picture of a {label}"

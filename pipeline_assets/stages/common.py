@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
-    from pipeline_assets.adapters.features import Features, Vector
     from pipeline_assets.core.rows import Work
     from pipeline_assets.errors import RowError
+    from pipeline_assets.models.features import Features, Vector
     from pipeline_assets.resources import Resources
 
 IMAGE = "validated.image"

@@ -27,7 +27,7 @@ from pipeline_assets.stages.neighbours import agreement as neighbours_agree
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipeline_assets.adapters.features import Features, Vector
+    from pipeline_assets.models.features import Features, Vector
     from pipeline_assets.resources import Resources
 
 IMAGE, TEXT = "image", "text"

@@ -17,10 +17,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from pipeline_assets.adapters.features import Features
 from pipeline_assets.core.rows import Made, Work
 from pipeline_assets.core.stage import Rung
 from pipeline_assets.documents.pictures import decode
+from pipeline_assets.models.features import Features
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.sample.drawing import draw_jpeg
 from pipeline_assets.sample.training.dataset import unseen_seeds

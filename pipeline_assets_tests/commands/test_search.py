@@ -7,12 +7,12 @@ from urllib.request import urlopen
 import pytest
 
 from pipeline_assets import resources as resources_module
-from pipeline_assets.adapters.clip import ModelNotLoaded
-from pipeline_assets.adapters.earlier_models import TRY_AGAIN
 from pipeline_assets.commands.search import search, search_all, search_like, search_picture
 from pipeline_assets.core.breaker import Mode
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import InvalidInput
+from pipeline_assets.models.clip import ModelNotLoaded
+from pipeline_assets.models.earlier_models import TRY_AGAIN
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.search import Filters, IndexDamaged, NoQuery, NoSuchFilter

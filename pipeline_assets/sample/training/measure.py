@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from pipeline_assets.adapters.clip import Clip, Vectors, load_clip
+from pipeline_assets.models.clip import Clip, Vectors, load_clip
 from pipeline_assets.sample.drawing import COLOURS, SAMPLE_LABELS, Subject, draw_jpeg
 from pipeline_assets.sample.training.dataset import unseen_pairs, unseen_seeds
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import open_clip
 import pytest
 
-from pipeline_assets.adapters.clip import SHIPPED_MODELS, ClipModel, load_clip
+from pipeline_assets.models.clip import SHIPPED_MODELS, ClipModel, load_clip
 from pipeline_assets.sample.training.checkpoint import CONFIG_FILE, MERGES_FILE, VOCABULARY
 from pipeline_assets.sample.training.dataset import unseen_pairs, unseen_seeds
 from pipeline_assets.sample.training.measure import category_accuracy, embed

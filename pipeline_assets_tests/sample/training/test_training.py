@@ -5,7 +5,7 @@ from random import Random
 
 import pytest
 
-from pipeline_assets.adapters.clip import load_clip
+from pipeline_assets.models.clip import load_clip
 from pipeline_assets.sample.drawing import COLOURS, SAMPLE_LABELS, Subject
 from pipeline_assets.sample.training import dataset
 from pipeline_assets.sample.training.captions import Caption, caption, is_true_of

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pipeline_assets.adapters.text_windows import windows
+from pipeline_assets.models.text_windows import windows
 
 if TYPE_CHECKING:
     import torch

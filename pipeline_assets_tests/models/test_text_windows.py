@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.adapters.clip import SHIPPED_MODELS
-from pipeline_assets.adapters.text_windows import windows
+from pipeline_assets.models.clip import SHIPPED_MODELS
+from pipeline_assets.models.text_windows import windows
 from pipeline_assets.sample.training.checkpoint import tokenizer
 
 SIMPLE = tokenizer(SHIPPED_MODELS["sample-primary"])

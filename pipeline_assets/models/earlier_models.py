@@ -8,14 +8,14 @@ from datetime import timedelta
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from pipeline_assets.adapters.clip import ModelNotLoaded
 from pipeline_assets.errors import classify
+from pipeline_assets.models.clip import ModelNotLoaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
-    from pipeline_assets.adapters.clip import Clip
+    from pipeline_assets.models.clip import Clip
 
 log = logging.getLogger(__name__)
 

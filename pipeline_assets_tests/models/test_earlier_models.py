@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pipeline_assets.adapters.clip import FakeClip, ModelNotLoaded
-from pipeline_assets.adapters.earlier_models import TRY_AGAIN, EarlierModels, Named
+from pipeline_assets.models.clip import FakeClip, ModelNotLoaded
+from pipeline_assets.models.earlier_models import TRY_AGAIN, EarlierModels, Named
 from pipeline_assets_tests.conftest import Clock
 
 SPACE = "first@00000001"

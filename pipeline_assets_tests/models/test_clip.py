@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline_assets.adapters.clip import (
+from pipeline_assets.models.clip import (
     SHIPPED_MODELS,
     Clip,
     ClipModel,
@@ -44,7 +44,7 @@ def is_unit(vectors: Vectors, n: int, dim: int) -> bool:
 def test_importing_the_seam_imports_no_torch() -> None:
     """What only needs the names stays light."""
     script = (
-        "import sys; import pipeline_assets.adapters.clip, pipeline_assets.sample.shop; "
+        "import sys; import pipeline_assets.models.clip, pipeline_assets.sample.shop; "
         "print(sorted({'torch', 'open_clip', 'torchvision'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
-    from pipeline_assets.adapters.clip import Clip
+    from pipeline_assets.models.clip import Clip
 
 Vector = npt.NDArray[np.float32]
 T = TypeVar("T")
