@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+from pipeline_assets.alerting.rules import Alert, Severity, moment
+from pipeline_assets.alerting.watch import Cause
 from pipeline_assets.assets.partitions import HOUR_FORMAT
 from pipeline_assets.commands.accelerator import accelerated_rungs
-from pipeline_assets.core.alerts import Alert, Severity, moment
 from pipeline_assets.core.breaker import BreakerState, Mode
 from pipeline_assets.core.contract import hour_name
-from pipeline_assets.core.watch import Cause
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.healing_times import NAME as RECOVERY
 from pipeline_assets.resources import Resources

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from pipeline_assets.core.alerts import Alert, Severity
+from pipeline_assets.alerting.rules import Alert, Severity
 from pipeline_assets.errors import without_secrets
 from pipeline_assets.resources import Resources
 

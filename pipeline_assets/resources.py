@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.accelerator.accelerator import Accelerator
 from pipeline_assets.accelerator.health_store import HealthStore
-from pipeline_assets.adapters.alerts import AlertBook
 from pipeline_assets.adapters.feed import Feed
 from pipeline_assets.adapters.feed_download import DownloadRules, Downloads
 from pipeline_assets.adapters.feed_hours import FeedHours
@@ -21,11 +20,12 @@ from pipeline_assets.adapters.feed_reading import Reading
 from pipeline_assets.adapters.heal_requests import HealRequests
 from pipeline_assets.adapters.hours import Hours
 from pipeline_assets.adapters.http import PROCESSES, HttpFetcher
-from pipeline_assets.adapters.notifier import Notifier, parse_notifiers
 from pipeline_assets.adapters.rates import HostRates
 from pipeline_assets.adapters.s3_source import S3Source
 from pipeline_assets.adapters.sources import Sources
 from pipeline_assets.adapters.workers import default_count
+from pipeline_assets.alerting.book import AlertBook
+from pipeline_assets.alerting.notifier import Notifier, parse_notifiers
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.documents.parsers import Parsers, shared_parsers
 from pipeline_assets.models.clip import SHIPPED_MODELS, ClipModel, load_clip

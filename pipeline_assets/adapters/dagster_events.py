@@ -12,7 +12,7 @@ from dagster._core.storage.runs.schema import RunsTable
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from sqlalchemy import Select, and_, func, or_, select
 
-from pipeline_assets.core.watch import EndedRun, Evaluation
+from pipeline_assets.alerting.watch import EndedRun, Evaluation
 from pipeline_assets.errors import MAX_ERROR_CHARS, without_secrets
 
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]

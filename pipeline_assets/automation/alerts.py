@@ -7,8 +7,8 @@ import dagster as dg
 from pipeline_assets.assets.opening import opened
 
 if TYPE_CHECKING:
-    from pipeline_assets.adapters.alerts import Delivered
-    from pipeline_assets.core.watch import Watch
+    from pipeline_assets.alerting.book import Delivered
+    from pipeline_assets.alerting.watch import Watch
     from pipeline_assets.resources import Resources
 
 NAME = "alerts"
@@ -41,7 +41,7 @@ def _tick(
 ) -> dg.SensorResult:
     from pipeline_assets import conditions  # noqa: PLC0415 - loads adapters
     from pipeline_assets.adapters.dagster_events import ended_since, running_since  # noqa: PLC0415
-    from pipeline_assets.core import watch as rules  # noqa: PLC0415
+    from pipeline_assets.alerting import watch as rules  # noqa: PLC0415
     from pipeline_assets.feed_silence import stale_feeds  # noqa: PLC0415
 
     book, notifiers = resources.alerts, resources.notifiers
@@ -68,7 +68,7 @@ def _tick(
 
 
 def _watch(resources: "Resources") -> "Watch":
-    from pipeline_assets.core.watch import Watch  # noqa: PLC0415
+    from pipeline_assets.alerting.watch import Watch  # noqa: PLC0415
 
     stored = resources.state.fact(WATCH)
     return Watch() if stored is None else Watch.loaded(stored)

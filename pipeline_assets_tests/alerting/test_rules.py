@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.core.alerts import (
+from pipeline_assets.alerting.rules import (
     MOST_SAID,
     REPEAT_AFTER_S,
     SUMMARY,

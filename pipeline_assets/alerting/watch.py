@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from pipeline_assets.core.alerts import Alert, Severity, moment
+from pipeline_assets.alerting.rules import Alert, Severity, moment
 
 HEALED_WITHIN_S = 6 * 3600.0
 """As long as the slowest class of work may take to heal by default."""

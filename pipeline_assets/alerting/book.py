@@ -11,8 +11,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.notifier import NotDelivered, Notifier
-from pipeline_assets.core.alerts import Alert, Memory, Remembered, Severity, decide, shortened
+from pipeline_assets.alerting.notifier import NotDelivered, Notifier
+from pipeline_assets.alerting.rules import Alert, Memory, Remembered, Severity, decide, shortened
 from pipeline_assets.state.database import State, alert_outbox, alerts
 
 log = logging.getLogger(__name__)

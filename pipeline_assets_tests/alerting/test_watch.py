@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from pipeline_assets.core.alerts import Alert
-from pipeline_assets.core.watch import (
+from pipeline_assets.alerting.rules import Alert
+from pipeline_assets.alerting.watch import (
     HEALED_WITHIN_S,
     STANDS_S,
     Cause,

@@ -20,7 +20,7 @@ from http.client import HTTPException
 from typing import Protocol
 from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
-from pipeline_assets.core.alerts import Alert, Severity, moment
+from pipeline_assets.alerting.rules import Alert, Severity, moment
 from pipeline_assets.errors import PipelineError, without_secrets
 
 log = logging.getLogger(__name__)

@@ -12,14 +12,14 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets.adapters.notifier import (
+from pipeline_assets.alerting.notifier import (
     MailNotifier,
     NotDelivered,
     Notifier,
     WebhookNotifier,
     parse_notifiers,
 )
-from pipeline_assets.core.alerts import Alert, Severity
+from pipeline_assets.alerting.rules import Alert, Severity
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.settings import load_settings
 

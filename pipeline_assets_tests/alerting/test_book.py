@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline_assets.adapters.alerts import AlertBook
-from pipeline_assets.adapters.notifier import FakeNotifier, Notifier
-from pipeline_assets.core.alerts import SUMMARY, Alert, Severity
+from pipeline_assets.alerting.book import AlertBook
+from pipeline_assets.alerting.notifier import FakeNotifier, Notifier
+from pipeline_assets.alerting.rules import SUMMARY, Alert, Severity
 from pipeline_assets.state.database import State
 from pipeline_assets_tests.conftest import Clock
 
