@@ -17,16 +17,16 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from pipeline_assets.adapters.addresses import AddressRules, shown
 from pipeline_assets.adapters.feed_files import ENDINGS, PACKED, Disk, FeedFile
 from pipeline_assets.core.fingerprint import digest
 from pipeline_assets.errors import FeedError, RowError, Timeout, TooLarge, classify
+from pipeline_assets.fetch.addresses import AddressRules, shown
 from pipeline_assets.state.database import State
 from pipeline_assets.store.files import replace_durably, storage_errors, temporary
 from pipeline_assets.store.validators import Validators
 
 if TYPE_CHECKING:
-    from pipeline_assets.adapters.http_request import Answer
+    from pipeline_assets.fetch.request import Answer
     from pipeline_assets.store.bodies import Body
 
 URLS: Final = ("http://", "https://")
@@ -135,7 +135,7 @@ class Downloads:
                 raise classify(error) from None
 
     async def _get(self, url: str, copy: Copy | None) -> "Answer":
-        from pipeline_assets.adapters.http_request import (  # noqa: PLC0415 - aiohttp: 0.3 s
+        from pipeline_assets.fetch.request import (  # noqa: PLC0415 - aiohttp: 0.3 s
             RequestRules,
             Requests,
         )

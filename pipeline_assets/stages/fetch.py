@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from pipeline_assets.adapters.addresses import host_of, shown
-from pipeline_assets.adapters.http import PROCESSES, Fetched, Unchanged
-from pipeline_assets.adapters.packing import Packing
 from pipeline_assets.core.agreement import same
 from pipeline_assets.core.budget import Backoff
 from pipeline_assets.core.contract import TIMESTAMP
@@ -18,6 +15,9 @@ from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.core.status import Role
 from pipeline_assets.errors import RowError, UpstreamMissing
+from pipeline_assets.fetch.addresses import host_of, shown
+from pipeline_assets.fetch.fetcher import PROCESSES, Fetched, Unchanged
+from pipeline_assets.fetch.packing import Packing
 from pipeline_assets.store.blobs import BlobRef, Copy
 from pipeline_assets.store.validators import NO_VALIDATORS, Validators
 

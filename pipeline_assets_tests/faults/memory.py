@@ -7,8 +7,8 @@ import json
 import resource
 import sys
 
-from pipeline_assets.adapters.http import HttpFetcher
 from pipeline_assets.errors import RowError
+from pipeline_assets.fetch.fetcher import HttpFetcher
 
 IN_FLIGHT = 32
 

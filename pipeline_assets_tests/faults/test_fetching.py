@@ -11,8 +11,8 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline_assets.adapters.http import PER_HOST, Fetched, HttpFetcher, Unchanged
 from pipeline_assets.errors import ErrorKind, RowError
+from pipeline_assets.fetch.fetcher import PER_HOST, Fetched, HttpFetcher, Unchanged
 from pipeline_assets.store.bodies import Body, chunks_of
 from pipeline_assets_tests.faults import memory
 from pipeline_assets_tests.faults.hostile import (

@@ -10,11 +10,11 @@ from urllib.parse import quote
 
 import pytest
 
-from pipeline_assets.adapters.http import HttpFetcher
 from pipeline_assets.errors import Blocked, InvalidInput, RowError
-from pipeline_assets_tests.adapters.test_http import HOSTILE, HOSTILE_NAMES
+from pipeline_assets.fetch.fetcher import HttpFetcher
 from pipeline_assets_tests.faults.connections import watched
 from pipeline_assets_tests.faults.server import Fault, FaultServer, raw
+from pipeline_assets_tests.fetch.test_fetcher import HOSTILE, HOSTILE_NAMES
 
 STATUSES = (301, 302, 303, 307, 308)
 ONLY_BY_REDIRECT = [

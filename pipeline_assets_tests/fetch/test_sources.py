@@ -1,9 +1,9 @@
 """URLs of all kinds, each sent to what fetches it."""
 
-from pipeline_assets.adapters.http import HttpFetcher
-from pipeline_assets.adapters.s3_source import S3Source
-from pipeline_assets.adapters.sources import Sources
 from pipeline_assets.errors import Blocked, InvalidInput, RowError
+from pipeline_assets.fetch.fetcher import HttpFetcher
+from pipeline_assets.fetch.s3_source import S3Source
+from pipeline_assets.fetch.sources import Sources
 from pipeline_assets.store.bodies import Body
 
 

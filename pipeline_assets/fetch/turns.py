@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
-from pipeline_assets.adapters.rates import A_MOMENT, Rates
 from pipeline_assets.errors import CircuitOpen
+from pipeline_assets.fetch.rates import A_MOMENT, Rates
 
 GOOD_FOR_S: Final = 1.0
 """A reserved request that is not made so soon lapses, or a stall would be followed by a storm."""

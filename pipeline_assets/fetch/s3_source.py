@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from pipeline_assets.adapters.addresses import shown
-from pipeline_assets.adapters.http import NOTHING_KNOWN, Fetched, Unchanged
 from pipeline_assets.errors import (
     Blocked,
     Forbidden,
@@ -26,6 +24,8 @@ from pipeline_assets.errors import (
     classify,
     from_http_status,
 )
+from pipeline_assets.fetch.addresses import shown
+from pipeline_assets.fetch.fetcher import NOTHING_KNOWN, Fetched, Unchanged
 from pipeline_assets.store.bodies import Body, Collected, Spooled
 from pipeline_assets.store.s3_storage import reason
 from pipeline_assets.store.s3_urls import SCHEME, S3Url

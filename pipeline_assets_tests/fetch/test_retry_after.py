@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline_assets.adapters.retry_after import parse_retry_after
+from pipeline_assets.fetch.retry_after import parse_retry_after
 
 
 @pytest.mark.parametrize(

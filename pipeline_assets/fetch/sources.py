@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from pipeline_assets.adapters.http import NOTHING_KNOWN, Fetched, HttpFetcher, Unchanged
-from pipeline_assets.adapters.s3_source import S3Source, is_s3
 from pipeline_assets.errors import RowError
+from pipeline_assets.fetch.fetcher import NOTHING_KNOWN, Fetched, HttpFetcher, Unchanged
+from pipeline_assets.fetch.s3_source import S3Source, is_s3
 from pipeline_assets.store.bodies import Body
 from pipeline_assets.store.validators import Validators
 

@@ -5,9 +5,9 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from pipeline_assets.adapters.turns import LOOK_EVERY_S, Turns
-from pipeline_assets.core.gcra import Rate
 from pipeline_assets.errors import CircuitOpen
+from pipeline_assets.fetch.gcra import Rate
+from pipeline_assets.fetch.turns import LOOK_EVERY_S, Turns
 
 
 class Time:

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets.adapters.addresses import (
+from pipeline_assets.errors import SettingsError
+from pipeline_assets.fetch.addresses import (
     AddressRules,
     canonical_host,
     host_of,
@@ -16,7 +17,6 @@ from pipeline_assets.adapters.addresses import (
     parse_allow,
     shown,
 )
-from pipeline_assets.errors import SettingsError
 
 PUBLIC = [
     "1.1.1.1",

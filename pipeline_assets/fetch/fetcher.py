@@ -18,15 +18,15 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
 
-from pipeline_assets.adapters.addresses import AddressRules, host_of, is_host, shown
-from pipeline_assets.adapters.rates import Rates, Unlimited
-from pipeline_assets.adapters.turns import Turns
 from pipeline_assets.errors import NotFound, RowError, StorageError, Timeout, classify
+from pipeline_assets.fetch.addresses import AddressRules, host_of, is_host, shown
+from pipeline_assets.fetch.rates import Rates, Unlimited
+from pipeline_assets.fetch.turns import Turns
 from pipeline_assets.store.bodies import Body, Spooled
 from pipeline_assets.store.validators import Validators
 
 if TYPE_CHECKING:
-    from pipeline_assets.adapters.http_request import Answer, Requests, Resolve
+    from pipeline_assets.fetch.request import Answer, Requests, Resolve
 
 T = TypeVar("T")
 S_co = TypeVar("S_co", covariant=True)
@@ -195,7 +195,7 @@ class HttpFetcher:
 
     def _opened(self) -> "Requests":
         if self._requests is None:
-            from pipeline_assets.adapters.http_request import (  # noqa: PLC0415 - aiohttp: 0.3 s
+            from pipeline_assets.fetch.request import (  # noqa: PLC0415 - aiohttp: 0.3 s
                 RequestRules,
                 Requests,
             )

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.core.gcra import Rate, reserve
+from pipeline_assets.fetch.gcra import Rate, reserve
 
 
 def test_a_burst_at_once_and_then_evenly() -> None:

@@ -8,9 +8,6 @@ from contextlib import contextmanager
 
 import pytest
 
-from pipeline_assets.adapters.addresses import host_of
-from pipeline_assets.adapters.http import Fetched, Unchanged
-from pipeline_assets.adapters.s3_source import S3Source
 from pipeline_assets.errors import (
     Blocked,
     Forbidden,
@@ -23,6 +20,9 @@ from pipeline_assets.errors import (
     Timeout,
     TooLarge,
 )
+from pipeline_assets.fetch.addresses import host_of
+from pipeline_assets.fetch.fetcher import Fetched, Unchanged
+from pipeline_assets.fetch.s3_source import S3Source
 from pipeline_assets.store.bodies import IN_MEMORY_BYTES, Body, Spooled
 from pipeline_assets.store.s3_storage import bucket
 from pipeline_assets.store.s3_urls import S3Url

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.packing import ASK_AT_BYTES, Packing
+from pipeline_assets.fetch.packing import ASK_AT_BYTES, Packing
 from pipeline_assets.state.copies import Copies
 from pipeline_assets.state.database import State
 from pipeline_assets.store.blobs import BlobRef, Blobs, Copy

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from pipeline_assets.adapters.rates import A_MOMENT, HostRates
 from pipeline_assets.core.breaker import Mode
+from pipeline_assets.fetch.rates import A_MOMENT, HostRates
 from pipeline_assets.state.breakers import BreakerStore
 from pipeline_assets.state.database import State
 from pipeline_assets_tests.conftest import Clock
@@ -18,9 +18,9 @@ PER_S, SECONDS = 50.0, 4.0
 ASKING = f"""
 import asyncio, sys, time
 from pipeline_assets.state.breakers import BreakerStore
-from pipeline_assets.adapters.rates import HostRates
+from pipeline_assets.fetch.rates import HostRates
 from pipeline_assets.state.database import State
-from pipeline_assets.adapters.turns import Turns
+from pipeline_assets.fetch.turns import Turns
 
 url, begin = sys.argv[1], float(sys.argv[2])
 state = State(url)

@@ -18,10 +18,6 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from pipeline_assets.adapters.addresses import AddressRules, canonical_host, is_host, shown
-from pipeline_assets.adapters.inflating import ACCEPTED, inflater
-from pipeline_assets.adapters.retry_after import parse_retry_after
-from pipeline_assets.adapters.robots_tag import OUR_NAME, opt_out
 from pipeline_assets.errors import (
     Blocked,
     Forbidden,
@@ -32,6 +28,10 @@ from pipeline_assets.errors import (
     TooLarge,
     from_http_status,
 )
+from pipeline_assets.fetch.addresses import AddressRules, canonical_host, is_host, shown
+from pipeline_assets.fetch.inflating import ACCEPTED, inflater
+from pipeline_assets.fetch.retry_after import parse_retry_after
+from pipeline_assets.fetch.robots_tag import OUR_NAME, opt_out
 from pipeline_assets.store.bodies import Body, Collected
 from pipeline_assets.store.validators import Validators
 

@@ -16,16 +16,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from pipeline_assets.adapters.http import (
-    PER_HOST,
-    FakeFetcher,
-    Fetched,
-    Fetcher,
-    HttpFetcher,
-    Unchanged,
-)
-from pipeline_assets.adapters.http_request import USER_AGENT
-from pipeline_assets.adapters.rates import Unlimited
 from pipeline_assets.errors import (
     Blocked,
     CircuitOpen,
@@ -42,6 +32,16 @@ from pipeline_assets.errors import (
     Timeout,
     TooLarge,
 )
+from pipeline_assets.fetch.fetcher import (
+    PER_HOST,
+    FakeFetcher,
+    Fetched,
+    Fetcher,
+    HttpFetcher,
+    Unchanged,
+)
+from pipeline_assets.fetch.rates import Unlimited
+from pipeline_assets.fetch.request import USER_AGENT
 from pipeline_assets.store.bodies import Body, Spooled, chunks_of
 from pipeline_assets.store.validators import Validators
 
@@ -681,7 +681,7 @@ def test_a_closed_fetcher_says_so() -> None:
 
 def test_importing_the_fetcher_does_not_import_aiohttp() -> None:
     """It costs 0.3 s, which everything that loads the definitions would pay."""
-    code = "import sys, pipeline_assets.adapters.http; sys.exit('aiohttp' in sys.modules)"
+    code = "import sys, pipeline_assets.fetch.fetcher; sys.exit('aiohttp' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline_assets.adapters.robots_tag import opt_out
+from pipeline_assets.fetch.robots_tag import opt_out
 
 
 @pytest.mark.parametrize(

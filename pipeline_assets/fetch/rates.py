@@ -12,7 +12,7 @@ from typing import Final, Protocol
 import sqlalchemy as sa
 
 from pipeline_assets.core.breaker import Mode, open_for
-from pipeline_assets.core.gcra import Rate, reserve
+from pipeline_assets.fetch.gcra import Rate, reserve
 from pipeline_assets.state.breakers import BreakerStore
 from pipeline_assets.state.database import State, host_turns
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.adapters.inflating import PIECE_BYTES, inflater
 from pipeline_assets.errors import InvalidInput, Network, RowError, Unsupported
+from pipeline_assets.fetch.inflating import PIECE_BYTES, inflater
 
 WHAT = "http://shop.example/a"
 BODY = b"a body " * 1000

@@ -1,0 +1,1 @@
+"""HTTP and S3 sources: addresses, requests, turns, rates, inflating."""
