@@ -10,7 +10,6 @@ from types import MappingProxyType
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.hours import SUMMARY
 from pipeline_assets.core.contract import (
     CONTRACT_NAMES,
     SCHEMA_VERSION,
@@ -18,6 +17,7 @@ from pipeline_assets.core.contract import (
     TIMESTAMP,
 )
 from pipeline_assets.core.quality import COMPARED_DIGITS
+from pipeline_assets.healing.hours import SUMMARY
 from pipeline_assets.store.tables import Tables
 
 STAGE_TABLES = ("items", "fetched", "validated", "extracted_text", "image_labels", "embeddings")

@@ -17,8 +17,6 @@ from pipeline_assets.adapters.feed_hours import FeedHours
 from pipeline_assets.adapters.feed_indexes import FeedIndexes
 from pipeline_assets.adapters.feed_mapping import FeedMapping
 from pipeline_assets.adapters.feed_reading import Reading
-from pipeline_assets.adapters.heal_requests import HealRequests
-from pipeline_assets.adapters.hours import Hours
 from pipeline_assets.adapters.workers import default_count
 from pipeline_assets.alerting.book import AlertBook
 from pipeline_assets.alerting.notifier import Notifier, parse_notifiers
@@ -28,6 +26,8 @@ from pipeline_assets.fetch.fetcher import PROCESSES, HttpFetcher
 from pipeline_assets.fetch.rates import HostRates
 from pipeline_assets.fetch.s3_source import S3Source
 from pipeline_assets.fetch.sources import Sources
+from pipeline_assets.healing.hours import Hours
+from pipeline_assets.healing.requests import HealRequests
 from pipeline_assets.models.clip import SHIPPED_MODELS, ClipModel, load_clip
 from pipeline_assets.models.earlier_models import EarlierModels, Named
 from pipeline_assets.models.features import Features

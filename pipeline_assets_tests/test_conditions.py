@@ -15,9 +15,9 @@ from pipeline_assets.conditions import (
     open_breakers,
 )
 from pipeline_assets.core.breaker import BreakerRule, Mode
-from pipeline_assets.core.healing import Priority
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.errors import Overloaded
+from pipeline_assets.healing.rules import Priority
 from pipeline_assets.healing_times import NAME as RECOVERY
 from pipeline_assets.healing_times import SCHEMA
 from pipeline_assets.resources import Resources

@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.core.healing import OBJECTIVES
 from pipeline_assets.findable import Findable
+from pipeline_assets.healing.rules import OBJECTIVES
 from pipeline_assets.healing_times import NAME as RECOVERY
 from pipeline_assets.healing_times import SCHEMA as RECOVERY_SCHEMA
 from pipeline_assets.healing_times import recovery

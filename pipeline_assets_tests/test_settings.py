@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline_assets.core.healing import OBJECTIVES, Priority
 from pipeline_assets.errors import SettingsError
+from pipeline_assets.healing.rules import OBJECTIVES, Priority
 from pipeline_assets.sample.drawing import SAMPLE_LABELS
 from pipeline_assets.settings import ENV_PREFIX, Settings, load_settings
 from pipeline_assets.store.s3_urls import S3Url

@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime
 from typing import Final, NamedTuple
 
 from pipeline_assets.core.fingerprint import digest
-from pipeline_assets.core.healing import Priority
 from pipeline_assets.errors import MAX_ERROR_CHARS, without_secrets
+from pipeline_assets.healing.rules import Priority
 
 REQUIRED_COLUMNS: Final = ("item_id", "name", "kind", "event_time")
 OPTIONAL_COLUMNS: Final = ("description", "document_url", "image_url", "priority")

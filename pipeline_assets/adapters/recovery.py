@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline_assets.adapters.hours import SUMMARY
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import ContractError, without_secrets
+from pipeline_assets.healing.hours import SUMMARY
 from pipeline_assets.state.database import facts
 from pipeline_assets.store.blobs import BlobRef, Copy
 from pipeline_assets.store.tables import ROW_GROUP_ROWS, check_version, table_name

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from pipeline_assets.adapters.hours import Cause
 from pipeline_assets.adapters.recovery import BORN
 from pipeline_assets.assets.monitoring import WATCHED
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.checks.freshness import KEY as FRESHNESS
 from pipeline_assets.core.contract import hour_name
-from pipeline_assets.core.healing import (
+from pipeline_assets.derived import DERIVED
+from pipeline_assets.healing.hours import Cause
+from pipeline_assets.healing.rules import (
     Limits,
     Priority,
     Request,
@@ -22,7 +23,6 @@ from pipeline_assets.core.healing import (
     choose,
     settle,
 )
-from pipeline_assets.derived import DERIVED
 from pipeline_assets.healing_times import NAME as RECOVERY
 from pipeline_assets.reliability import NAME as RELIABILITY
 from pipeline_assets.stages import all_stages

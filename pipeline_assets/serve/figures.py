@@ -5,10 +5,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from pipeline_assets.adapters.hours import SUMMARY
 from pipeline_assets.core.quality import COMPARED_DIGITS
 from pipeline_assets.core.status import Status
 from pipeline_assets.derived import ENRICHED
+from pipeline_assets.healing.hours import SUMMARY
 from pipeline_assets.resources import Resources
 from pipeline_assets.serve.answers import HourQuality, Quality, Reason, StageQuality
 from pipeline_assets.stages import all_stages, stage_tables

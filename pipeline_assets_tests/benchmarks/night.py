@@ -22,9 +22,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
-from pipeline_assets.adapters.hours import Cause
 from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.core.contract import hour_name
+from pipeline_assets.healing.hours import Cause
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.sample.catalogue import catalogue, write_feed
 from pipeline_assets.sample.shop import Shop

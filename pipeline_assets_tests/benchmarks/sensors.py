@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline_assets.core.contract import hour_name
-from pipeline_assets.core.healing import Outcome, Priority
+from pipeline_assets.healing.rules import Outcome, Priority
 from pipeline_assets.state.database import State, heal_requests, hours
 from pipeline_assets_tests.benchmarks.measure import Measure
 from pipeline_assets_tests.postgres import NO_BINARIES, find_binaries, running

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from pipeline_assets.core.healing import Degraded, Priority
 from pipeline_assets.errors import ContractError
+from pipeline_assets.healing.rules import Degraded, Priority
 from pipeline_assets.state.database import State, hours
 from pipeline_assets.store.tables import Tables
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.core.healing import (
+from pipeline_assets.healing.rules import (
     LONGEST_PAUSE_S,
     REST_S,
     Degraded,

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline_assets.core.healing import Outcome, Request
+from pipeline_assets.healing.rules import Outcome, Request
 from pipeline_assets.state.database import State, heal_requests
 
 KEY = ("asked_by", "hour")

@@ -1,0 +1,1 @@
+"""Asking for the hours whose rows may be made better."""
