@@ -12,16 +12,16 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
-from pipeline_assets.adapters.feed_index import hour_number, named_hour, numbered_hour
 from pipeline_assets.core.contract import hour_name
-from pipeline_assets.core.feed_changes import FeedHour, Standing, Tally, has_news, same_rows
+from pipeline_assets.feed.changes import FeedHour, Standing, Tally, has_news, same_rows
+from pipeline_assets.feed.index import hour_number, named_hour, numbered_hour
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.settings import Settings
 from pipeline_assets.stages.items import ITEMS, is_later
 from pipeline_assets.stages.keeping_out import allowed
 
 if TYPE_CHECKING:
-    from pipeline_assets.adapters.feed_rows import FeedRow
+    from pipeline_assets.feed.rows import FeedRow
 
 COMPARED_ROWS = 1_000_000
 """Rows compared one by one in a tick: some 200 MB of keys. An hour beyond is asked for unseen;

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.accelerator.accelerator import Accelerator
 from pipeline_assets.accelerator.health_store import HealthStore
-from pipeline_assets.adapters.feed import Feed
-from pipeline_assets.adapters.feed_download import DownloadRules, Downloads
-from pipeline_assets.adapters.feed_hours import FeedHours
-from pipeline_assets.adapters.feed_indexes import FeedIndexes
-from pipeline_assets.adapters.feed_mapping import FeedMapping
-from pipeline_assets.adapters.feed_reading import Reading
 from pipeline_assets.adapters.workers import default_count
 from pipeline_assets.alerting.book import AlertBook
 from pipeline_assets.alerting.notifier import Notifier, parse_notifiers
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.documents.parsers import Parsers, shared_parsers
+from pipeline_assets.feed.download import DownloadRules, Downloads
+from pipeline_assets.feed.feed import Feed
+from pipeline_assets.feed.hours import FeedHours
+from pipeline_assets.feed.indexes import FeedIndexes
+from pipeline_assets.feed.mapping import FeedMapping
+from pipeline_assets.feed.reading import Reading
 from pipeline_assets.fetch.fetcher import PROCESSES, HttpFetcher
 from pipeline_assets.fetch.rates import HostRates
 from pipeline_assets.fetch.s3_source import S3Source

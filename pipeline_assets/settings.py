@@ -24,9 +24,9 @@ from pydantic_settings import (
 )
 
 from pipeline_assets.accelerator.health import HEALTHY_PROBES
-from pipeline_assets.adapters.feed_mapping import check_said, parse_pairs
 from pipeline_assets.alerting.notifier import parse_notifiers
 from pipeline_assets.errors import SettingsError, without_secrets
+from pipeline_assets.feed.mapping import check_said, parse_pairs
 from pipeline_assets.fetch.addresses import canonical_host, parse_allow
 from pipeline_assets.fetch.gcra import Rate
 from pipeline_assets.healing.rules import OBJECTIVES, Priority

@@ -8,10 +8,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline_assets.adapters.feed_index import named_hour, numbered_hour
 from pipeline_assets.adapters.inputs import ROLES
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.errors import FeedError
+from pipeline_assets.feed.index import named_hour, numbered_hour
 from pipeline_assets.feed_changes import is_built
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages.items import ITEMS, feed_hours, latest_rows

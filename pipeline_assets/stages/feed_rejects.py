@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline_assets.adapters.feed import Unread
-from pipeline_assets.adapters.feed_index import hour_number
 from pipeline_assets.core.contract import TIMESTAMP
+from pipeline_assets.feed.feed import Unread
+from pipeline_assets.feed.index import hour_number
 from pipeline_assets.stages.items import REJECTS, REJECTS_SCHEMA
 from pipeline_assets.store.tables import WHOLE
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from pipeline_assets.adapters.feed_rows import FeedRow
     from pipeline_assets.core.forgotten import Forgotten
+    from pipeline_assets.feed.rows import FeedRow
     from pipeline_assets.resources import Resources
 
 NOTED_ROWS = 10_000

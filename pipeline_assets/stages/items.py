@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline_assets.adapters.feed_index import hour_number, named_hour, numbered_hour
-from pipeline_assets.adapters.feed_rows import PRODUCER
 from pipeline_assets.core.contract import (
     ITEM_KEY,
     SCHEMA_VERSION,
@@ -25,13 +23,15 @@ from pipeline_assets.core.contract import (
 from pipeline_assets.core.rows import Row, from_table, to_table
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import MAX_ERROR_CHARS, ErrorKind
+from pipeline_assets.feed.index import hour_number, named_hour, numbered_hour
+from pipeline_assets.feed.rows import PRODUCER
 from pipeline_assets.stages.keeping_out import allowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
 
-    from pipeline_assets.adapters.feed_rows import FeedRow
+    from pipeline_assets.feed.rows import FeedRow
     from pipeline_assets.resources import Resources
 
 ITEMS = "items"

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipeline_assets.adapters.feed_rows import FeedRow
     from pipeline_assets.core.forgotten import Forgotten
+    from pipeline_assets.feed.rows import FeedRow
 
 
 def allowed(feed: Mapping[str, FeedRow], forgotten: Forgotten) -> dict[str, FeedRow]:

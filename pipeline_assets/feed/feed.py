@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from pipeline_assets.adapters.feed_download import Downloads
-from pipeline_assets.adapters.feed_files import FeedFile
-from pipeline_assets.adapters.feed_index import FileIndex, hour_number
-from pipeline_assets.adapters.feed_indexes import FeedIndexes
-from pipeline_assets.adapters.feed_mapping import FeedColumns
-from pipeline_assets.adapters.feed_reading import Reading, column_names, feed_errors, read_rows
-from pipeline_assets.adapters.feed_rows import PRODUCER, FeedRow
-from pipeline_assets.adapters.feed_sources import list_source
-from pipeline_assets.core.feed_changes import Tally
 from pipeline_assets.core.fingerprint import digest
 from pipeline_assets.errors import FeedError
+from pipeline_assets.feed.changes import Tally
+from pipeline_assets.feed.download import Downloads
+from pipeline_assets.feed.files import FeedFile
+from pipeline_assets.feed.index import FileIndex, hour_number
+from pipeline_assets.feed.indexes import FeedIndexes
+from pipeline_assets.feed.mapping import FeedColumns
+from pipeline_assets.feed.reading import Reading, column_names, feed_errors, read_rows
+from pipeline_assets.feed.rows import PRODUCER, FeedRow
+from pipeline_assets.feed.sources import list_source
 
 _AT_ONCE: Final = 200
 """Indexes in memory at a time."""

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.adapters.feed_files import is_feed_file, list_local
 from pipeline_assets.errors import NoFeed
+from pipeline_assets.feed.files import is_feed_file, list_local
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-from pipeline_assets.adapters.feed_download import URLS
-from pipeline_assets.adapters.feed_files import FeedFile, list_local, list_prefix
 from pipeline_assets.errors import FeedError
+from pipeline_assets.feed.download import URLS
+from pipeline_assets.feed.files import FeedFile, list_local, list_prefix
 from pipeline_assets.store.s3_urls import SCHEME
 
 

@@ -13,13 +13,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets.adapters.feed_files import list_local
-from pipeline_assets.adapters.feed_mapping import AS_THEY_ARE, FeedColumns
-from pipeline_assets.adapters.feed_reading import Reading, column_names, read_rows
-from pipeline_assets.adapters.feed_rows import COLUMNS, MAX_FIELD_CHARS, FeedRow, RawRow
-from pipeline_assets.adapters.feed_rows import feed_row as feed_row_of
-from pipeline_assets.adapters.feed_text import MAX_LINE_BYTES
 from pipeline_assets.errors import MAX_ERROR_CHARS, FeedError
+from pipeline_assets.feed.files import list_local
+from pipeline_assets.feed.mapping import AS_THEY_ARE, FeedColumns
+from pipeline_assets.feed.reading import Reading, column_names, read_rows
+from pipeline_assets.feed.rows import COLUMNS, MAX_FIELD_CHARS, FeedRow, RawRow
+from pipeline_assets.feed.rows import feed_row as feed_row_of
+from pipeline_assets.feed.text import MAX_LINE_BYTES
 
 HEADER = b"item_id,name,kind,event_time\n"
 SIX = datetime(2026, 3, 2, 6, tzinfo=UTC)

@@ -14,18 +14,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.adapters import feed_index
-from pipeline_assets.adapters.feed_files import FeedFile, list_local
-from pipeline_assets.adapters.feed_index import (
+from pipeline_assets.feed import index as feed_index
+from pipeline_assets.feed.changes import Tally
+from pipeline_assets.feed.files import FeedFile, list_local
+from pipeline_assets.feed.index import (
     FileIndex,
     hour_number,
     named_hour,
     numbered_hour,
 )
-from pipeline_assets.adapters.feed_mapping import AS_THEY_ARE
-from pipeline_assets.adapters.feed_reading import Reading, read_rows
-from pipeline_assets.adapters.feed_rows import FeedRow
-from pipeline_assets.core.feed_changes import Tally
+from pipeline_assets.feed.mapping import AS_THEY_ARE
+from pipeline_assets.feed.reading import Reading, read_rows
+from pipeline_assets.feed.rows import FeedRow
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 FIELDS = ["item_id", "name", "kind", "event_time"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from pipeline_assets.adapters.feed_rows import COLUMNS, REQUIRED_COLUMNS
+from pipeline_assets.feed.rows import COLUMNS, REQUIRED_COLUMNS
 
 MODIFIED: Final = "@modified"
 """Stands for the time of the file's last change."""

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from pipeline_assets.adapters.feed_rows import RawRow
+from pipeline_assets.feed.rows import RawRow
 
 MAX_LINE_BYTES: Final = 8 << 20  # each of the eight columns may hold 1 MB
 MAX_RECORD_LINES: Final = 20_000  # of one CSV record: 1 MB of text in lines of 50 characters

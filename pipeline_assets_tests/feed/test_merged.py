@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.adapters.feed_merged import merged
-from pipeline_assets.adapters.feed_rows import RawRow
+from pipeline_assets.feed.merged import merged
+from pipeline_assets.feed.rows import RawRow
 
 
 def test_of_each_field_the_first_value_counts() -> None:

@@ -14,12 +14,13 @@ from typing import IO, Final, NamedTuple, cast
 
 import pyarrow as pa
 
-from pipeline_assets.adapters.feed_files import ENDINGS, PACKED, FeedFile
-from pipeline_assets.adapters.feed_mapping import FeedMapping, Mapped
-from pipeline_assets.adapters.feed_merged import merged
-from pipeline_assets.adapters.feed_parquet import parquet_columns, parquet_rows
-from pipeline_assets.adapters.feed_rows import FeedRow, RawRow, feed_row
-from pipeline_assets.adapters.feed_text import (
+from pipeline_assets.errors import FeedError
+from pipeline_assets.feed.files import ENDINGS, PACKED, FeedFile
+from pipeline_assets.feed.mapping import FeedMapping, Mapped
+from pipeline_assets.feed.merged import merged
+from pipeline_assets.feed.parquet import parquet_columns, parquet_rows
+from pipeline_assets.feed.rows import FeedRow, RawRow, feed_row
+from pipeline_assets.feed.text import (
     BEGINNING,
     Start,
     csv_header,
@@ -27,7 +28,6 @@ from pipeline_assets.adapters.feed_text import (
     csv_rows,
     jsonl_rows,
 )
-from pipeline_assets.errors import FeedError
 
 JSONL_SAMPLE_ROWS: Final = 1000  # a JSONL feed has no header: its columns are those seen in these
 _BUFFER_BYTES: Final = 4 << 20  # on an object store each buffer is a request

@@ -7,7 +7,7 @@ from typing import Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline_assets.adapters.feed_rows import RawRow
+from pipeline_assets.feed.rows import RawRow
 
 BATCH_ROWS: Final = 256  # at 1 MB a field a batch stays bearable
 _BUFFER_BYTES: Final = 1 << 20  # streams a column chunk, else a whole one is read at once

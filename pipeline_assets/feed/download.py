@@ -17,9 +17,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from pipeline_assets.adapters.feed_files import ENDINGS, PACKED, Disk, FeedFile
 from pipeline_assets.core.fingerprint import digest
 from pipeline_assets.errors import FeedError, RowError, Timeout, TooLarge, classify
+from pipeline_assets.feed.files import ENDINGS, PACKED, Disk, FeedFile
 from pipeline_assets.fetch.addresses import AddressRules, shown
 from pipeline_assets.state.database import State
 from pipeline_assets.store.files import replace_durably, storage_errors, temporary

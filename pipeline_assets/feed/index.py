@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pipeline_assets.adapters.feed_reading import Placed
-from pipeline_assets.adapters.feed_text import BEGINNING, Start
 from pipeline_assets.core.contract import hour_name
-from pipeline_assets.core.feed_changes import Tally
+from pipeline_assets.feed.changes import Tally
+from pipeline_assets.feed.reading import Placed
+from pipeline_assets.feed.text import BEGINNING, Start
 
 BLOCK_ROWS: Final = 16_384
 """A quarter of a second of reading: what an hour costs at least in a file in order of time."""

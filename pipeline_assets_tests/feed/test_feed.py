@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline_assets.adapters import feed as feed_module
-from pipeline_assets.adapters import feed_index
-from pipeline_assets.adapters.feed import Feed, Unread
-from pipeline_assets.adapters.feed_files import FeedFile
-from pipeline_assets.adapters.feed_index import numbered_hour
-from pipeline_assets.adapters.feed_indexes import PROBLEM_HOLDS_S
-from pipeline_assets.adapters.feed_reading import Placed, read_rows
 from pipeline_assets.errors import FeedError, NoFeed
+from pipeline_assets.feed import feed as feed_module
+from pipeline_assets.feed import index as feed_index
+from pipeline_assets.feed.feed import Feed, Unread
+from pipeline_assets.feed.files import FeedFile
+from pipeline_assets.feed.index import numbered_hour
+from pipeline_assets.feed.indexes import PROBLEM_HOLDS_S
+from pipeline_assets.feed.reading import Placed, read_rows
 from pipeline_assets_tests.conftest import HOUR, Clock, open_resources
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
-from pipeline_assets.adapters.feed_index import FileIndex
+from pipeline_assets.feed.index import FileIndex
 from pipeline_assets.state.database import State, feed_files
 
 PROBLEM_HOLDS_S = 600.0

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.core.feed_changes import (
+from pipeline_assets.feed.changes import (
     AGAIN_AFTER_S,
     LOST_AFTER_S,
     MOST_ATTEMPTS,

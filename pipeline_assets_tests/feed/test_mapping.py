@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from pipeline_assets.adapters.feed_mapping import (
+from pipeline_assets.feed.mapping import (
     AS_THEY_ARE,
     FeedMapping,
     check_said,

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_assets.adapters import feed_index
-from pipeline_assets.adapters.feed import Feed
-from pipeline_assets.adapters.feed_index import numbered_hour
 from pipeline_assets.errors import FeedError, NoFeed
+from pipeline_assets.feed import index as feed_index
+from pipeline_assets.feed.feed import Feed
+from pipeline_assets.feed.index import numbered_hour
 from pipeline_assets.store.s3_storage import S3Storage
 from pipeline_assets.store.s3_urls import S3Url
 from pipeline_assets_tests.conftest import HOUR, Clock, open_resources

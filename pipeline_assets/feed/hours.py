@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from pipeline_assets.core.feed_changes import FeedHour, Standing
+from pipeline_assets.feed.changes import FeedHour, Standing
 from pipeline_assets.state.database import State, feed_hours
 
 _CHANGED = ("digest", "standing", "attempts", "since")

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from pipeline_assets.adapters.feed_index import FileIndex, Share, Span
-from pipeline_assets.adapters.feed_indexes import PROBLEM_HOLDS_S, FeedIndexes
-from pipeline_assets.adapters.feed_text import Start
-from pipeline_assets.core.feed_changes import Tally
+from pipeline_assets.feed.changes import Tally
+from pipeline_assets.feed.index import FileIndex, Share, Span
+from pipeline_assets.feed.indexes import PROBLEM_HOLDS_S, FeedIndexes
+from pipeline_assets.feed.text import Start
 from pipeline_assets.state.database import State
 from pipeline_assets_tests.conftest import Clock
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline_assets.adapters.feed_hours import FeedHours
-from pipeline_assets.core.feed_changes import FeedHour, Standing
+from pipeline_assets.feed.changes import FeedHour, Standing
+from pipeline_assets.feed.hours import FeedHours
 from pipeline_assets.state.database import State
 from pipeline_assets_tests.conftest import Clock
 

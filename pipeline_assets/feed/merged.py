@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from pipeline_assets.adapters.feed_rows import RawRow
+from pipeline_assets.feed.rows import RawRow
 
 
 def merged(rows: Iterable[RawRow]) -> Iterator[RawRow]:
