@@ -26,8 +26,8 @@ from pipeline_assets.core.plan import Planned, Reason
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import SettingsError
+from pipeline_assets.ingest.items import ITEMS
 from pipeline_assets.stages import all_stages, strict_tables
-from pipeline_assets.stages.items import ITEMS
 from pipeline_assets.store.tables import ROW_GROUP_ROWS, WHOLE, Tables
 
 if TYPE_CHECKING:

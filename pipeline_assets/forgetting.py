@@ -37,7 +37,7 @@ from pipeline_assets.core.traces import (
     without_urls,
 )
 from pipeline_assets.derived import ENRICHED
-from pipeline_assets.stages.items import ITEMS
+from pipeline_assets.ingest.items import ITEMS
 from pipeline_assets.store.checkpoints import shard_tables
 from pipeline_assets.store.tables import WHOLE
 

@@ -25,7 +25,7 @@ from pipeline_assets.derived import ENRICHED
 from pipeline_assets.errors import LeaseHeld
 from pipeline_assets.forgetting import NAME as FORGETTING
 from pipeline_assets.forgetting import count_rows, erase_rows, everywhere
-from pipeline_assets.stages.items import ITEMS
+from pipeline_assets.ingest.items import ITEMS
 from pipeline_assets.state.decisions import NAME as DECISIONS
 from pipeline_assets.store.checkpoints import Checkpoints, shard_tables
 from pipeline_assets.store.tables import WHOLE

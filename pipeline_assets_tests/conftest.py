@@ -18,6 +18,7 @@ from pipeline_assets.adapters.shards import Surroundings
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.stage import Stage
+from pipeline_assets.ingest.items import ItemsReport, materialize_items
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.catalogue import CatalogueItem, catalogue, write_feed
 from pipeline_assets.sample.codes import encode
@@ -26,7 +27,6 @@ from pipeline_assets.sample.faults import with_fault
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.settings import load_settings
 from pipeline_assets.stages import STAGES
-from pipeline_assets.stages.items import ItemsReport, materialize_items
 from pipeline_assets.state.database import State
 from pipeline_assets_tests.postgres import (  # noqa: F401 - fixtures
     database_url,

@@ -19,8 +19,8 @@ from pipeline_assets.derived import ENRICHED
 from pipeline_assets.drill import FALLBACK_DRILL
 from pipeline_assets.drill import SCHEMA as DRILL_SCHEMA
 from pipeline_assets.errors import SettingsError
+from pipeline_assets.ingest.items import ITEMS, REJECTS, REJECTS_SCHEMA, SCHEMA
 from pipeline_assets.stages import STAGES
-from pipeline_assets.stages.items import ITEMS, REJECTS, REJECTS_SCHEMA, SCHEMA
 
 MODULE = "pipeline_assets.definitions"
 ROOT = Path(__file__).parents[1]

@@ -15,12 +15,12 @@ from pipeline_assets.commands.search import search
 from pipeline_assets.core.plan import Verdict
 from pipeline_assets.derived import DERIVED, derive
 from pipeline_assets.errors import LeaseHeld
-from pipeline_assets.feed_changes import compare
 from pipeline_assets.forgetting import Erased, forget, found, wanted
+from pipeline_assets.ingest.changes import compare
+from pipeline_assets.ingest.rejects import materialize_rejects
 from pipeline_assets.sample.catalogue import CatalogueItem
 from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.stages import extract_text, fetch
-from pipeline_assets.stages.feed_rejects import materialize_rejects
 from pipeline_assets.state.database import State
 from pipeline_assets.state.decisions import DeadRow
 from pipeline_assets.state.forgotten import ForgottenList

@@ -10,8 +10,7 @@ from pipeline_assets.assets.shown import (
     table_metadata,
 )
 from pipeline_assets.assets.stages import OWNERS
-from pipeline_assets.stages.feed_rejects import materialize_rejects
-from pipeline_assets.stages.items import (
+from pipeline_assets.ingest.items import (
     ITEMS,
     MEANINGS,
     REJECTS,
@@ -20,6 +19,7 @@ from pipeline_assets.stages.items import (
     SCHEMA,
     materialize_items,
 )
+from pipeline_assets.ingest.rejects import materialize_rejects
 from pipeline_assets.store.tables import WHOLE
 
 

@@ -51,7 +51,7 @@ def feed_changed_sensor(job: "AssetJob") -> dg.SensorDefinition:
 def _tick(
     resources: "Resources", instance: dg.DagsterInstance, cursor: str | None
 ) -> dg.SensorResult:
-    from pipeline_assets.feed_changes import compared  # noqa: PLC0415 - loads adapters
+    from pipeline_assets.ingest.changes import compared  # noqa: PLC0415 - loads adapters
 
     if not resources.settings.feed:
         return dg.SensorResult(skip_reason=dg.SkipReason("no feed is set (PIPELINE_FEED)"))
@@ -94,7 +94,7 @@ def _run_state(instance: dg.DagsterInstance, hour: FeedHour) -> RunState | None:
 
 def _asked(resources: "Resources", said: str, cursor: str | None) -> dg.SensorResult:
     """Ask for some of the hours that wait, newest first, and say what was seen."""
-    from pipeline_assets.feed_changes import is_built  # noqa: PLC0415 - loads adapters
+    from pipeline_assets.ingest.changes import is_built  # noqa: PLC0415 - loads adapters
 
     store, settings = resources.feed_hours, resources.settings
     now = store.now()

@@ -8,7 +8,7 @@ from pipeline_assets.assets.retention import RETENTION
 from pipeline_assets.automation.scheduled import Scheduled, When, scheduled
 from pipeline_assets.checks.freshness import KEY as FRESHNESS
 from pipeline_assets.drill import FALLBACK_DRILL
-from pipeline_assets.stages.items import REJECTS
+from pipeline_assets.ingest.items import REJECTS
 
 if TYPE_CHECKING:
     # Dagster exports no names for what is resolved only when the definitions are loaded.

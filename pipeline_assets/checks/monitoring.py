@@ -13,7 +13,7 @@ from pipeline_assets.assets.partitions import HOUR_FORMAT
 from pipeline_assets.checks.factories import partitioned_check
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.core.volume import Volume, volume
-from pipeline_assets.stages.items import ITEMS
+from pipeline_assets.ingest.items import ITEMS
 from pipeline_assets.store.tables import Tables
 
 NOTHING_YET = "nothing to compare with yet"

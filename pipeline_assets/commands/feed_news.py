@@ -12,10 +12,10 @@ from pipeline_assets.adapters.inputs import ROLES
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.errors import FeedError
 from pipeline_assets.feed.index import named_hour, numbered_hour
-from pipeline_assets.feed_changes import is_built
+from pipeline_assets.ingest.changes import is_built
+from pipeline_assets.ingest.items import ITEMS, feed_hours, latest_rows
+from pipeline_assets.ingest.keeping_out import allowed
 from pipeline_assets.resources import Resources
-from pipeline_assets.stages.items import ITEMS, feed_hours, latest_rows
-from pipeline_assets.stages.keeping_out import allowed
 
 NEW = "new in the feed"
 CHANGED = "changed in the feed"

@@ -10,9 +10,9 @@ from pipeline_assets.commands.feed_news import CHANGED, NEW, FeedNews, look
 from pipeline_assets.commands.pace import Pace
 from pipeline_assets.core.plan import Planned, Standing
 from pipeline_assets.core.stage import Rung, Stage
+from pipeline_assets.ingest.items import ITEMS
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages import all_stages, strict_tables
-from pipeline_assets.stages.items import ITEMS
 
 BLOCKED = "waits for upstream"
 NOTHING_TO_DO = "not applicable: no call"

@@ -21,9 +21,9 @@ from pipeline_assets.core.plan import Planned, Standing
 from pipeline_assets.core.rows import Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.core.status import Status
+from pipeline_assets.ingest.items import ITEMS
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages import all_stages, strict_tables
-from pipeline_assets.stages.items import ITEMS
 
 FOLLOWS = "may follow from upstream"
 

@@ -3,10 +3,10 @@
 from functools import lru_cache
 
 from pipeline_assets.core.stage import Stage
+from pipeline_assets.ingest.items import ITEMS
 from pipeline_assets.settings import Settings
 from pipeline_assets.stages import classify_image, embed, extract_text, fetch, store, validate
 from pipeline_assets.stages.added import added_stages
-from pipeline_assets.stages.items import ITEMS
 
 STAGES: tuple[Stage, ...] = (
     fetch.STAGE,

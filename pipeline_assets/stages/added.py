@@ -17,7 +17,7 @@ from pipeline_assets.core.stage import Stage
 from pipeline_assets.core.status import Role
 from pipeline_assets.derived import DERIVED, ENRICHED
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.stages.items import ITEMS, REJECTS, SCHEMA
+from pipeline_assets.ingest.items import ITEMS, REJECTS, SCHEMA
 from pipeline_assets.store.rung_calls import NAME as RUNG_CALLS
 
 SETTING = "PIPELINE_STAGES"

@@ -9,8 +9,8 @@ from pipeline_assets.core.quality import Factor, score
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.core.status import Role
+from pipeline_assets.ingest.items import MEANINGS as FEED_MEANINGS
 from pipeline_assets.stages.embed import MEANINGS as EMBEDDING_MEANINGS
-from pipeline_assets.stages.items import MEANINGS as FEED_MEANINGS
 
 FACTOR_TYPE = pa.struct(
     [

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets.stages.items import materialize_items
+from pipeline_assets.ingest.items import materialize_items
 from pipeline_assets_tests.adapters import billing_process
 from pipeline_assets_tests.adapters.billing_process import DIED, Provider, open_data, run
 from pipeline_assets_tests.conftest import HOUR

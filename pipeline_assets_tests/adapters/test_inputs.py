@@ -8,7 +8,8 @@ import pytest
 from pipeline_assets.adapters.inputs import read_works, row_ids
 from pipeline_assets.core.rows import Row, Work, to_table
 from pipeline_assets.core.status import Status
-from pipeline_assets.stages import extract_text, fetch, items, validate
+from pipeline_assets.ingest import items
+from pipeline_assets.stages import extract_text, fetch, validate
 from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests.conftest import HOUR, HOUR_START
 

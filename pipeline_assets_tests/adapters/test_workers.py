@@ -20,10 +20,10 @@ from pipeline_assets.core.breaker import Mode
 from pipeline_assets.core.plan import Planned, Reason, Standing, Verdict
 from pipeline_assets.derived import DEAD_LETTERS, ENRICHED, derive
 from pipeline_assets.errors import LeaseLost, StorageError
+from pipeline_assets.ingest.items import materialize_items
 from pipeline_assets.resources import Resources
 from pipeline_assets.settings import load_settings
 from pipeline_assets.stages import stage_tables, store
-from pipeline_assets.stages.items import materialize_items
 from pipeline_assets_tests.adapters import stillborn_stage, worker_stage
 from pipeline_assets_tests.conftest import HOUR, HOUR_START
 

@@ -12,7 +12,6 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from pipeline_assets import feed_changes
 from pipeline_assets.automation import feed_changed
 from pipeline_assets.automation.feed_changed import AFTER_THE_HOUR, NAME, _tick
 from pipeline_assets.automation.healing import ASKED_BY
@@ -20,6 +19,7 @@ from pipeline_assets.definitions import defs
 from pipeline_assets.errors import FeedError
 from pipeline_assets.feed import reading as feed_reading
 from pipeline_assets.feed.changes import AGAIN_AFTER_S, LOST_AFTER_S, MOST_ATTEMPTS
+from pipeline_assets.ingest import changes as feed_changes
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.catalogue import CatalogueItem, write_feed
 from pipeline_assets.sample.shop import Shop

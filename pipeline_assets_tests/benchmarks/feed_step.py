@@ -2,10 +2,10 @@
 
 import sys
 
+from pipeline_assets.ingest.items import materialize_items
+from pipeline_assets.ingest.rejects import materialize_rejects
 from pipeline_assets.resources import opened
 from pipeline_assets.settings import load_settings
-from pipeline_assets.stages.feed_rejects import materialize_rejects
-from pipeline_assets.stages.items import materialize_items
 
 
 def main(step: str, feed: str, hour: str) -> None:

@@ -32,9 +32,10 @@ from pipeline_assets.adapters.orders import Order
 from pipeline_assets.core.rows import Row, to_table
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.core.status import Status
+from pipeline_assets.ingest import items
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.settings import load_settings
-from pipeline_assets.stages import fetch, items, validate
+from pipeline_assets.stages import fetch, validate
 from pipeline_assets.store.tables import ROW_GROUP_ROWS
 from pipeline_assets_tests.benchmarks import resized
 from pipeline_assets_tests.benchmarks.measure import Measure, Wanted

@@ -15,8 +15,8 @@ from pipeline_assets.checks.expectations import (
 from pipeline_assets.checks.limits import limits_by_asset
 from pipeline_assets.checks.suites import SuiteResult
 from pipeline_assets.core.status import Role
+from pipeline_assets.ingest.items import ITEMS, REQUIRED, SCHEMA
 from pipeline_assets.stages import STAGES
-from pipeline_assets.stages.items import ITEMS, REQUIRED, SCHEMA
 
 THRESHOLD = 0.8
 CONTRACT: dict[str, Any] = {

@@ -15,8 +15,8 @@ from pipeline_assets.assets.partitions import hourly
 from pipeline_assets.checks.monitoring import drift_check, volume_check
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.drift import compared
+from pipeline_assets.ingest.items import ITEMS, SCHEMA
 from pipeline_assets.settings import load_settings
-from pipeline_assets.stages.items import ITEMS, SCHEMA
 from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR, HOUR_START

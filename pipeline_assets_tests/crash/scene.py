@@ -19,7 +19,7 @@ import pytest
 
 from pipeline_assets.core.rows import Row, to_table
 from pipeline_assets.core.status import Status
-from pipeline_assets.stages.items import SCHEMA
+from pipeline_assets.ingest.items import SCHEMA
 from pipeline_assets.store.tables import ROW_GROUP_ROWS, Tables
 from pipeline_assets_tests.crash import run
 from pipeline_assets_tests.crash.run import HOUR

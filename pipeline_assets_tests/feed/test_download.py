@@ -12,7 +12,7 @@ import pytest
 from pipeline_assets.errors import FeedError
 from pipeline_assets.feed.feed import Feed
 from pipeline_assets.feed.index import numbered_hour
-from pipeline_assets.feed_silence import stale_feeds
+from pipeline_assets.ingest.silence import stale_feeds
 from pipeline_assets.resources import Resources
 from pipeline_assets_tests.conftest import HOUR, Clock, open_resources
 

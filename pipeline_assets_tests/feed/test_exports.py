@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline_assets.ingest.items import ITEMS, REJECTS, materialize_items
+from pipeline_assets.ingest.rejects import materialize_rejects
 from pipeline_assets.resources import Resources
-from pipeline_assets.stages.feed_rejects import materialize_rejects
-from pipeline_assets.stages.items import ITEMS, REJECTS, materialize_items
 from pipeline_assets.store.tables import WHOLE
 from pipeline_assets_tests.conftest import HOUR, Clock, open_resources
 

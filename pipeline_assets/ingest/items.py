@@ -25,7 +25,7 @@ from pipeline_assets.core.status import Status
 from pipeline_assets.errors import MAX_ERROR_CHARS, ErrorKind
 from pipeline_assets.feed.index import hour_number, named_hour, numbered_hour
 from pipeline_assets.feed.rows import PRODUCER
-from pipeline_assets.stages.keeping_out import allowed
+from pipeline_assets.ingest.keeping_out import allowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from pipeline_assets.errors import FeedError, LeaseHeld
+from pipeline_assets.ingest import items as items_module
+from pipeline_assets.ingest import rejects as feed_rejects
+from pipeline_assets.ingest.items import feed_hours, materialize_items
+from pipeline_assets.ingest.rejects import materialize_rejects
 from pipeline_assets.sample.catalogue import FEED_COLUMNS
-from pipeline_assets.stages import feed_rejects
-from pipeline_assets.stages import items as items_module
-from pipeline_assets.stages.feed_rejects import materialize_rejects
-from pipeline_assets.stages.items import feed_hours, materialize_items
 from pipeline_assets.state.leases import Lease, Leases
 from pipeline_assets.store.tables import WHOLE
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR, Goods, Platform, called
