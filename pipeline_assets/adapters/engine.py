@@ -18,7 +18,6 @@ import pyarrow as pa
 
 from pipeline_assets.adapters.inputs import read_ids, row_ids
 from pipeline_assets.adapters.orders import Order, Report
-from pipeline_assets.adapters.recovery import recover
 from pipeline_assets.adapters.shards import Surroundings, decisions, present, process_shard
 from pipeline_assets.adapters.workers import Death, Task, default_count, shared_workers
 from pipeline_assets.core.contract import check_contract
@@ -31,6 +30,7 @@ from pipeline_assets.errors import CircuitOpen, Unavailable
 from pipeline_assets.store.checkpoints import Checkpoints, Guard
 from pipeline_assets.store.rung_calls import keep_calls
 from pipeline_assets.store.tables import ROW_GROUP_ROWS
+from pipeline_assets.upkeep.recovery import recover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -21,7 +21,7 @@ def retention_asset() -> dg.AssetsDefinition:
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         from pipeline_assets.commands.retention import figures  # noqa: PLC0415 - loads adapters
-        from pipeline_assets.retention import retain  # noqa: PLC0415
+        from pipeline_assets.upkeep.retention import retain  # noqa: PLC0415
 
         with opened() as resources:
             done = figures(retain(resources))

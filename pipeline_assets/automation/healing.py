@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from pipeline_assets.adapters.recovery import BORN
 from pipeline_assets.assets.monitoring import WATCHED
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.checks.freshness import KEY as FRESHNESS
@@ -27,6 +26,7 @@ from pipeline_assets.healing_times import NAME as RECOVERY
 from pipeline_assets.reliability import NAME as RELIABILITY
 from pipeline_assets.stages import all_stages
 from pipeline_assets.store.rung_calls import read_calls
+from pipeline_assets.upkeep.recovery import BORN
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import (

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.compute as pc
 
 from pipeline_assets.adapters.inputs import KEYS, read_ids
-from pipeline_assets.adapters.recovery import recover
 from pipeline_assets.core.plan import Verdict
 from pipeline_assets.core.status import Status
 from pipeline_assets.derived import DEAD_LETTERS
@@ -19,6 +18,7 @@ from pipeline_assets.slices import show_all_rows
 from pipeline_assets.stages import stage_tables
 from pipeline_assets.state.decisions import DeadRow
 from pipeline_assets.store.tables import Tables
+from pipeline_assets.upkeep.recovery import recover
 
 if TYPE_CHECKING:
     from pipeline_assets.core.rows import RowId

@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from pipeline_assets.forgetting import Erased, forget, found, wanted
 from pipeline_assets.resources import Resources
+from pipeline_assets.upkeep.forgetting import Erased, forget, found, wanted
 
 NOT_OURS = (
     "not touched: the feed itself, backups, earlier versions of a bucket's objects, Dagster's own "

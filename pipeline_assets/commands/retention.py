@@ -3,7 +3,7 @@
 from typing import Any
 
 from pipeline_assets.resources import Resources
-from pipeline_assets.retention import Retained, retain
+from pipeline_assets.upkeep.retention import Retained, retain
 
 
 def run(resources: Resources, *, dry_run: bool) -> dict[str, Any]:

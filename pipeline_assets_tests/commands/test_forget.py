@@ -22,7 +22,7 @@ NOT_OURS = ("feed.csv", "dagster")
 
 DYING = """
 import os, signal
-from pipeline_assets import forgetting
+from pipeline_assets.upkeep import forgetting
 from pipeline_assets.cli import main
 step = getattr(forgetting, {step!r})
 def die(*_arguments):

@@ -9,13 +9,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_assets import forgetting
-from pipeline_assets.adapters import compaction
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.plan import Verdict
 from pipeline_assets.derived import DERIVED, derive
 from pipeline_assets.errors import LeaseHeld
-from pipeline_assets.forgetting import Erased, forget, found, wanted
 from pipeline_assets.ingest.changes import compare
 from pipeline_assets.ingest.rejects import materialize_rejects
 from pipeline_assets.sample.catalogue import CatalogueItem
@@ -26,6 +23,8 @@ from pipeline_assets.state.decisions import DeadRow
 from pipeline_assets.state.forgotten import ForgottenList
 from pipeline_assets.store.blobs import BlobRef, Blobs
 from pipeline_assets.store.s3_storage import S3Storage
+from pipeline_assets.upkeep import compaction, forgetting
+from pipeline_assets.upkeep.forgetting import Erased, forget, found, wanted
 from pipeline_assets_tests.conftest import (
     HOUR,
     NEXT_HOUR,

@@ -8,13 +8,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.adapters.compaction import Compacted, Rules, compact, look, relocated
 from pipeline_assets.errors import LeaseHeld
 from pipeline_assets.resources import Resources
 from pipeline_assets.state import copies as copies_module
 from pipeline_assets.state.copies import Copies
 from pipeline_assets.store.blobs import BlobRef, Copy, pack_bytes
 from pipeline_assets.store.storage import Storage
+from pipeline_assets.upkeep.compaction import Compacted, Rules, compact, look, relocated
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR, Clock, open_resources
 
 AT_ONCE = Rules(at_once=True)

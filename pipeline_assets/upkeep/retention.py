@@ -12,23 +12,23 @@ from itertools import groupby
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from pipeline_assets.adapters.compaction import Compacted, Rules, compact, look
-from pipeline_assets.adapters.leftovers import remove_leftovers
-from pipeline_assets.adapters.references import MEMORY
-from pipeline_assets.adapters.rewriting import (
-    Place,
-    place_of,
-    shard_names,
-)
-from pipeline_assets.core.traces import Traces
 from pipeline_assets.derived import ENRICHED
 from pipeline_assets.errors import LeaseHeld
-from pipeline_assets.forgetting import NAME as FORGETTING
-from pipeline_assets.forgetting import count_rows, erase_rows, everywhere
 from pipeline_assets.ingest.items import ITEMS
 from pipeline_assets.state.decisions import NAME as DECISIONS
 from pipeline_assets.store.checkpoints import Checkpoints, shard_tables
 from pipeline_assets.store.tables import WHOLE
+from pipeline_assets.upkeep.compaction import Compacted, Rules, compact, look
+from pipeline_assets.upkeep.forgetting import NAME as FORGETTING
+from pipeline_assets.upkeep.forgetting import count_rows, erase_rows, everywhere
+from pipeline_assets.upkeep.leftovers import remove_leftovers
+from pipeline_assets.upkeep.references import MEMORY
+from pipeline_assets.upkeep.rewriting import (
+    Place,
+    place_of,
+    shard_names,
+)
+from pipeline_assets.upkeep.traces import Traces
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

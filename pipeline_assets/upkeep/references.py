@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from pipeline_assets.adapters.rewriting import Place, shards_there_are
 from pipeline_assets.state.copies import PLACES
 from pipeline_assets.store.blobs import BlobRef, pack_bytes
 from pipeline_assets.store.checkpoints import shard_tables
+from pipeline_assets.upkeep.rewriting import Place, shards_there_are
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping

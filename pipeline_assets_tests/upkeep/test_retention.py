@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pipeline_assets.commands import retention as command
-from pipeline_assets.retention import retain
 from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.stages import fetch
 from pipeline_assets.store.blobs import BlobRef
+from pipeline_assets.upkeep.retention import retain
 from pipeline_assets_tests.conftest import (
     HOUR,
     NEXT_HOUR,
@@ -85,7 +85,7 @@ def test_a_pack_of_which_little_is_unused_stays(
     """To rewrite it for that would cost more than it saves."""
     fed_anew(platform, goods)
     platform.clock.advance(31 * A_DAY)
-    monkeypatch.setattr("pipeline_assets.retention.LEAST_UNUSED", 0.99)
+    monkeypatch.setattr("pipeline_assets.upkeep.retention.LEAST_UNUSED", 0.99)
     done = retain(platform.resources).packs
     assert (done.copies, done.rewritten, done.removed) == (2, (), ())
     assert readable(platform)

@@ -18,17 +18,21 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.compaction import Rules, compact
-from pipeline_assets.adapters.leftovers import remove_leftovers
-from pipeline_assets.adapters.references import references
-from pipeline_assets.adapters.rewriting import (
+from pipeline_assets.core.forgotten import ITEM, URL, mark
+from pipeline_assets.derived import ENRICHED
+from pipeline_assets.ingest.items import ITEMS
+from pipeline_assets.store.checkpoints import shard_tables
+from pipeline_assets.store.tables import WHOLE
+from pipeline_assets.upkeep.compaction import Rules, compact
+from pipeline_assets.upkeep.leftovers import remove_leftovers
+from pipeline_assets.upkeep.references import references
+from pipeline_assets.upkeep.rewriting import (
     Place,
     rewrite,
     shards_there_are,
     tables_there_are,
 )
-from pipeline_assets.core.forgotten import ITEM, URL, mark
-from pipeline_assets.core.traces import (
+from pipeline_assets.upkeep.traces import (
     ITEM_ID,
     Traces,
     is_telling,
@@ -36,10 +40,6 @@ from pipeline_assets.core.traces import (
     without,
     without_urls,
 )
-from pipeline_assets.derived import ENRICHED
-from pipeline_assets.ingest.items import ITEMS
-from pipeline_assets.store.checkpoints import shard_tables
-from pipeline_assets.store.tables import WHOLE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

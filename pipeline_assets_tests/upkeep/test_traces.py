@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.core.traces import Traces, is_telling, without, without_urls
+from pipeline_assets.upkeep.traces import Traces, is_telling, without, without_urls
 
 URL, OTHER_URL, SECRET = "https://h/1.jpg", "https://h/2.jpg", "https://u:p@h/1.jpg?token=x"
 HOUR = "2026-03-02-06"

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.references import FETCHED, references
-from pipeline_assets.adapters.rewriting import rewrite
 from pipeline_assets.errors import RowError
 from pipeline_assets.store.blobs import BlobRef
+from pipeline_assets.upkeep.references import FETCHED, references
+from pipeline_assets.upkeep.rewriting import rewrite
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
 
-    from pipeline_assets.adapters.references import References, Worn
     from pipeline_assets.resources import Resources
     from pipeline_assets.store.blobs import Blobs
     from pipeline_assets.store.storage import Stored
+    from pipeline_assets.upkeep.references import References, Worn
 
     Moved = Mapping[BlobRef, BlobRef]
 

@@ -1,0 +1,1 @@
+"""Forgetting, retention, compaction, and the recovery of a lost state database."""
