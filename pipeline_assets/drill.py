@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.inputs import read_ids, read_works
-from pipeline_assets.adapters.shards import Surroundings
 from pipeline_assets.core.chain import climb
 from pipeline_assets.core.climb import Environment
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
@@ -25,6 +23,8 @@ from pipeline_assets.core.fingerprint import Keys
 from pipeline_assets.core.plan import Planned, Reason
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.status import Status
+from pipeline_assets.engine.inputs import read_ids, read_works
+from pipeline_assets.engine.shard import Surroundings
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.ingest.items import ITEMS
 from pipeline_assets.stages import all_stages, strict_tables

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.accelerator.accelerator import Accelerator
 from pipeline_assets.accelerator.health_store import HealthStore
-from pipeline_assets.adapters.workers import default_count
 from pipeline_assets.alerting.book import AlertBook
 from pipeline_assets.alerting.notifier import Notifier, parse_notifiers
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.documents.parsers import Parsers, shared_parsers
+from pipeline_assets.engine.workers import default_count
 from pipeline_assets.feed.download import DownloadRules, Downloads
 from pipeline_assets.feed.feed import Feed
 from pipeline_assets.feed.hours import FeedHours

@@ -12,12 +12,12 @@ import pytest
 from aiohttp import web
 from hypothesis import settings as hypothesis_settings
 
-from pipeline_assets.adapters.engine import materialize
-from pipeline_assets.adapters.orders import Order, Report
-from pipeline_assets.adapters.shards import Surroundings
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.stage import Stage
+from pipeline_assets.engine.engine import materialize
+from pipeline_assets.engine.orders import Order, Report
+from pipeline_assets.engine.shard import Surroundings
 from pipeline_assets.ingest.items import ItemsReport, materialize_items
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.catalogue import CatalogueItem, catalogue, write_feed

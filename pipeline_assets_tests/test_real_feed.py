@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 import pytest
 
-from pipeline_assets.adapters.workers import default_count, shared_workers
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.status import Status
+from pipeline_assets.engine.workers import default_count, shared_workers
 from pipeline_assets.errors import DataError
 from pipeline_assets.resources import opened
 from pipeline_assets.store.s3_storage import S3Storage

@@ -8,10 +8,10 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.orders import Report
 from pipeline_assets.core.contract import MEANINGS
 from pipeline_assets.core.quality import COMPARED_DIGITS
 from pipeline_assets.core.status import Status
+from pipeline_assets.engine.orders import Report
 from pipeline_assets.errors import without_secrets
 
 PREVIEW_ROWS = 5

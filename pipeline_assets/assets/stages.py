@@ -2,15 +2,15 @@
 
 import dagster as dg
 
-from pipeline_assets.adapters.engine import materialize
-from pipeline_assets.adapters.inputs import ROLES
-from pipeline_assets.adapters.orders import Order
-from pipeline_assets.adapters.shards import Surroundings
-from pipeline_assets.adapters.stopping import polite_stop
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.progress import Progress
 from pipeline_assets.assets.shown import as_metadata, column_schema, report_metadata, stage_metadata
 from pipeline_assets.core.stage import Stage
+from pipeline_assets.engine.engine import materialize
+from pipeline_assets.engine.inputs import ROLES
+from pipeline_assets.engine.orders import Order
+from pipeline_assets.engine.shard import Surroundings
+from pipeline_assets.engine.stopping import polite_stop
 
 OWNERS = ["team:data-platform"]
 ACCELERATOR_POOL = "accelerator"

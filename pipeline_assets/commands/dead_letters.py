@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.inputs import KEYS, read_ids
 from pipeline_assets.core.plan import Verdict
 from pipeline_assets.core.status import Status
 from pipeline_assets.derived import DEAD_LETTERS
+from pipeline_assets.engine.inputs import KEYS, read_ids
 from pipeline_assets.errors import ErrorKind, SettingsError
 from pipeline_assets.ingest.items import ITEMS
 from pipeline_assets.resources import Resources

@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from pipeline_assets.adapters.inputs import ROLES
 from pipeline_assets.core.stage import Stage
+from pipeline_assets.engine.inputs import ROLES
 from pipeline_assets.errors import FeedError
 from pipeline_assets.feed.index import named_hour, numbered_hour
 from pipeline_assets.ingest.changes import is_built

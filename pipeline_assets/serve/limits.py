@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from pipeline_assets.adapters.workers import default_count
+from pipeline_assets.engine.workers import default_count
 from pipeline_assets.serve.errors import Busy, TooLargeBody
 
 T = TypeVar("T")

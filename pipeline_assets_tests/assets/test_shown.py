@@ -6,7 +6,6 @@ from collections import Counter
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.adapters.orders import Report
 from pipeline_assets.assets.shown import (
     PREVIEW_CHARS,
     PREVIEW_ROWS,
@@ -20,6 +19,7 @@ from pipeline_assets.assets.shown import (
 )
 from pipeline_assets.core.climb import RungStats
 from pipeline_assets.core.contract import MEANINGS
+from pipeline_assets.engine.orders import Report
 from pipeline_assets_tests.checks.tables import FAILED, FALLBACK, GOOD, OK, PENDING, rows_table
 
 MARKUP = [

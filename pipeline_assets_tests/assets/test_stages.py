@@ -5,9 +5,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from pipeline_assets.adapters.orders import Order, Report
 from pipeline_assets.assets import stages as stage_assets
 from pipeline_assets.core.status import Status
+from pipeline_assets.engine.orders import Order, Report
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.stages import STAGES
 from pipeline_assets_tests import hours

@@ -16,10 +16,10 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
-from pipeline_assets.adapters.engine import materialize
-from pipeline_assets.adapters.orders import Order
 from pipeline_assets.core.rows import Row, to_table
 from pipeline_assets.core.status import Status
+from pipeline_assets.engine.engine import materialize
+from pipeline_assets.engine.orders import Order
 from pipeline_assets.ingest import items
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.settings import load_settings

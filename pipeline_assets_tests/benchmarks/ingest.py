@@ -27,11 +27,11 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.engine import materialize
-from pipeline_assets.adapters.orders import Order
 from pipeline_assets.core.rows import Row, to_table
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.core.status import Status
+from pipeline_assets.engine.engine import materialize
+from pipeline_assets.engine.orders import Order
 from pipeline_assets.ingest import items
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.settings import load_settings

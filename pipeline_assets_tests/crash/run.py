@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from pipeline_assets.adapters.engine import materialize
-from pipeline_assets.adapters.orders import Order
-from pipeline_assets.adapters.shards import Surroundings
-from pipeline_assets.adapters.stopping import polite_stop
+from pipeline_assets.engine.engine import materialize
+from pipeline_assets.engine.orders import Order
+from pipeline_assets.engine.shard import Surroundings
+from pipeline_assets.engine.stopping import polite_stop
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.resources import opened
 from pipeline_assets.stages import find_stage

@@ -16,9 +16,9 @@ from threading import Event
 
 import pytest
 
-from pipeline_assets.adapters.engine import materialize
-from pipeline_assets.adapters.orders import Order
-from pipeline_assets.adapters.shards import Surroundings
+from pipeline_assets.engine.engine import materialize
+from pipeline_assets.engine.orders import Order
+from pipeline_assets.engine.shard import Surroundings
 from pipeline_assets.resources import opened
 from pipeline_assets.store.tables import ROW_GROUP_ROWS
 from pipeline_assets_tests.crash.run import FAILED, HOUR

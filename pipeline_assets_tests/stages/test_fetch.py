@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.adapters.engine import materialize
-from pipeline_assets.adapters.orders import Order
-from pipeline_assets.adapters.shards import Surroundings
 from pipeline_assets.core.breaker import Mode
 from pipeline_assets.core.budget import RETRY_CAPACITY, SUCCESSES_PER_RETRY, Again, next_try
 from pipeline_assets.core.rows import Work
+from pipeline_assets.engine.engine import materialize
+from pipeline_assets.engine.orders import Order
+from pipeline_assets.engine.shard import Surroundings
 from pipeline_assets.fetch.packing import ASK_AT_BYTES
 from pipeline_assets.sample.catalogue import CatalogueItem
 from pipeline_assets.sample.shop import Shop

@@ -333,7 +333,7 @@ def test_what_a_killed_run_left_is_searched_too(
     anywhere.feed(two_items(goods))
     anywhere.items()
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline_assets.adapters.engine._publish_what_is_new", Killed)
+        patch.setattr("pipeline_assets.engine.engine._publish_what_is_new", Killed)
         with pytest.raises(TypeError):
             anywhere.run(fetch.STAGE)
     assert anywhere.resources.shards.names("", "*/hour=*/*")

@@ -106,7 +106,7 @@ def test_a_running_fetch_keeps_all_packs(platform: Platform, goods: Goods) -> No
 def interrupted(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the shards of a fetch that was killed before it published."""
     with monkeypatch.context() as patch:
-        patch.setattr("pipeline_assets.adapters.engine._publish_what_is_new", None)
+        patch.setattr("pipeline_assets.engine.engine._publish_what_is_new", None)
         with pytest.raises(TypeError):
             platform.run(fetch.STAGE)
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets.adapters.inputs import read_works, row_ids
 from pipeline_assets.core.rows import Row, Work, to_table
 from pipeline_assets.core.status import Status
+from pipeline_assets.engine.inputs import read_works, row_ids
 from pipeline_assets.ingest import items
 from pipeline_assets.stages import extract_text, fetch, validate
 from pipeline_assets.store.tables import Tables

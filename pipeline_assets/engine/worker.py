@@ -1,4 +1,4 @@
-"""A worker process: `python -m pipeline_assets.adapters.worker FD`, started by its supervisor.
+"""A worker process: `python -m pipeline_assets.engine.worker FD`, started by its supervisor.
 
 Takes tasks from the connection, works on one after the other, and says what it is doing. It ends
 with its supervisor, whatever it is doing then.
@@ -17,10 +17,13 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from traceback import format_exception
 
-from pipeline_assets.adapters.orders import Order, Report
-from pipeline_assets.adapters.shards import Surroundings, process_shard
-from pipeline_assets.adapters.stopping import Stop
-from pipeline_assets.adapters.workers import (
+from pipeline_assets.core.climb import RungStats
+from pipeline_assets.core.fingerprint import Keys
+from pipeline_assets.core.rows import RowId
+from pipeline_assets.engine.orders import Order, Report
+from pipeline_assets.engine.shard import Surroundings, process_shard
+from pipeline_assets.engine.stopping import Stop
+from pipeline_assets.engine.workers import (
     Calling,
     ContextLost,
     Done,
@@ -29,9 +32,6 @@ from pipeline_assets.adapters.workers import (
     Task,
     picklable,
 )
-from pipeline_assets.core.climb import RungStats
-from pipeline_assets.core.fingerprint import Keys
-from pipeline_assets.core.rows import RowId
 from pipeline_assets.resources import Resources
 from pipeline_assets.settings import Settings
 from pipeline_assets.stages import find_stage

@@ -20,16 +20,16 @@ from functools import lru_cache
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import TYPE_CHECKING
 
-from pipeline_assets.adapters.orders import Report
 from pipeline_assets.core.climb import RungStats, add_stats
 from pipeline_assets.core.narrowing import Suspects, after_death, blames_rung
+from pipeline_assets.engine.orders import Report
 from pipeline_assets.errors import ErrorKind, PipelineError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from pipeline_assets.adapters.shards import Piece
     from pipeline_assets.core.rows import RowId
+    from pipeline_assets.engine.shard import Piece
     from pipeline_assets.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ class _Worker:
     @classmethod
     def started(cls) -> _Worker:
         ours, theirs = Pipe()
-        command = [sys.executable, "-m", "pipeline_assets.adapters.worker", str(theirs.fileno())]
+        command = [sys.executable, "-m", "pipeline_assets.engine.worker", str(theirs.fileno())]
         # A Ctrl-C is for the supervisor: a worker that still starts would end in a traceback.
         process = subprocess.Popen(  # noqa: S603 - ourselves
             command,

@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import make_url
 
 from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
-from pipeline_assets.adapters.engine import materialize, plan_hour
-from pipeline_assets.adapters.orders import Order
-from pipeline_assets.adapters.shards import Surroundings
 from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.core.plan import Planned, Standing
 from pipeline_assets.core.results import SLOW_RETRY
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
+from pipeline_assets.engine.engine import materialize, plan_hour
+from pipeline_assets.engine.orders import Order
+from pipeline_assets.engine.shard import Surroundings
 from pipeline_assets.errors import (
     InvalidInput,
     LeaseHeld,

@@ -1,6 +1,6 @@
 """A process that works on an hour with a provider that bills, and may die after an answer.
 
-Usage: python -m pipeline_assets_tests.adapters.billing_process DATA URL DIE_AFTER
+Usage: python -m pipeline_assets_tests.engine.billing_process DATA URL DIE_AFTER
 """
 
 import os
@@ -14,11 +14,11 @@ from urllib.request import Request, urlopen
 
 import pyarrow as pa
 
-from pipeline_assets.adapters.engine import materialize
-from pipeline_assets.adapters.orders import Order, Report
 from pipeline_assets.core.budget import Backoff
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
+from pipeline_assets.engine.engine import materialize
+from pipeline_assets.engine.orders import Order, Report
 from pipeline_assets.errors import from_http_status
 from pipeline_assets.resources import Resources
 from pipeline_assets.settings import load_settings

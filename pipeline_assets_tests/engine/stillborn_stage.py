@@ -3,11 +3,11 @@
 import os
 import sys
 
-from pipeline_assets_tests.adapters import worker_stage
+from pipeline_assets_tests.engine import worker_stage
 
 EXIT_CODE = 7
 
-if "pipeline_assets.adapters.worker" in sys.orig_argv:
+if "pipeline_assets.engine.worker" in sys.orig_argv:
     os._exit(EXIT_CODE)
 
 STAGE = worker_stage.STAGE

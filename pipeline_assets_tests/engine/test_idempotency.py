@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from pipeline_assets.ingest.items import materialize_items
-from pipeline_assets_tests.adapters import billing_process
-from pipeline_assets_tests.adapters.billing_process import DIED, Provider, open_data, run
 from pipeline_assets_tests.conftest import HOUR
+from pipeline_assets_tests.engine import billing_process
+from pipeline_assets_tests.engine.billing_process import DIED, Provider, open_data, run
 
 ITEMS = 10
 EVENT_TIME = "2026-03-02T06:05:00Z"

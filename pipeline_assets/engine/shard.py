@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.adapters.inputs import read_ids, read_works
-from pipeline_assets.adapters.orders import Report
 from pipeline_assets.core.chain import climb
 from pipeline_assets.core.climb import Climb, Environment, RungStats, add_stats
 from pipeline_assets.core.contract import check_contract
@@ -24,16 +22,18 @@ from pipeline_assets.core.narrowing import Suspects, batches
 from pipeline_assets.core.plan import Planned, Reason, Situation, Standing, plan_row
 from pipeline_assets.core.results import Stamp, untried, worked
 from pipeline_assets.core.rows import Row, brought_up, from_table, to_table
+from pipeline_assets.engine.inputs import read_ids, read_works
+from pipeline_assets.engine.orders import Report
 from pipeline_assets.errors import WorkerCrash
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pipeline_assets.adapters.orders import Order
     from pipeline_assets.core.climb import Watch
     from pipeline_assets.core.fingerprint import Keys
     from pipeline_assets.core.rows import RowId, Work
     from pipeline_assets.core.stage import Stage
+    from pipeline_assets.engine.orders import Order
     from pipeline_assets.resources import Resources
     from pipeline_assets.store.checkpoints import Checkpoints
 

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline_assets.adapters.inputs import read_ids, row_ids
-from pipeline_assets.adapters.orders import Order, Report
-from pipeline_assets.adapters.shards import Surroundings, decisions, present, process_shard
-from pipeline_assets.adapters.workers import Death, Task, default_count, shared_workers
 from pipeline_assets.core.contract import check_contract
 from pipeline_assets.core.fingerprint import Keys
 from pipeline_assets.core.narrowing import Suspects
 from pipeline_assets.core.plan import Planned, Standing
 from pipeline_assets.core.rows import Row, to_table
 from pipeline_assets.core.status import Status
+from pipeline_assets.engine.inputs import read_ids, row_ids
+from pipeline_assets.engine.orders import Order, Report
+from pipeline_assets.engine.shard import Surroundings, decisions, present, process_shard
+from pipeline_assets.engine.workers import Death, Task, default_count, shared_workers
 from pipeline_assets.errors import CircuitOpen, Unavailable
 from pipeline_assets.store.checkpoints import Checkpoints, Guard
 from pipeline_assets.store.rung_calls import keep_calls
@@ -35,9 +35,9 @@ from pipeline_assets.upkeep.recovery import recover
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from pipeline_assets.adapters.shards import Piece
     from pipeline_assets.core.rows import Work
     from pipeline_assets.core.stage import Stage
+    from pipeline_assets.engine.shard import Piece
     from pipeline_assets.resources import Resources
     from pipeline_assets.state.leases import Lease
 

@@ -1,0 +1,1 @@
+"""One order: plan, climb, checkpoints, publish; and the processes that share it."""
