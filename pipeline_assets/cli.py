@@ -34,10 +34,10 @@ from pipeline_assets.core.breaker import LONGEST_OPEN_FOR_S
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.core.plan import Verdict
 from pipeline_assets.core.status import Status
-from pipeline_assets.derived import ENRICHED
 from pipeline_assets.errors import PipelineError, SettingsError
 from pipeline_assets.logs import LogFormat, configure_logging
 from pipeline_assets.models.clip import ModelNotLoaded
+from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.output import Format
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.running import Interrupted

@@ -9,8 +9,8 @@ from pipeline_assets.assets.partitions import HOUR_FORMAT
 from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.core.breaker import BreakerState, Mode
 from pipeline_assets.core.contract import hour_name
-from pipeline_assets.derived import ENRICHED
-from pipeline_assets.healing_times import NAME as RECOVERY
+from pipeline_assets.monitoring.derived import ENRICHED
+from pipeline_assets.monitoring.recovery import NAME as RECOVERY
 from pipeline_assets.resources import Resources
 from pipeline_assets.state.breakers import SAID_TO_BE_WELL
 from pipeline_assets.store.tables import Tables

@@ -42,8 +42,8 @@ from pipeline_assets.automation.retention import daily_retention
 from pipeline_assets.checks.freshness import freshness_check, hourly_freshness, hourly_tables
 from pipeline_assets.checks.monitoring import drift_check, volume_check
 from pipeline_assets.checks.tables import table_checks
-from pipeline_assets.derived import DERIVED
 from pipeline_assets.logs import configure_dagster
+from pipeline_assets.monitoring.derived import DERIVED
 from pipeline_assets.settings import Settings, load_settings
 from pipeline_assets.stages import all_stages, strict_tables
 

@@ -23,8 +23,8 @@ from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.core.quality import COMPARED_DIGITS
-from pipeline_assets.derived import ENRICHED
 from pipeline_assets.errors import SettingsError
+from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.running import HourRun, instance, run_hour
 from pipeline_assets.sample.catalogue import catalogue, write_feed

@@ -18,13 +18,13 @@ from pipeline_assets.adapters.dagster_events import JobRuns
 from pipeline_assets.assets.partitions import HOUR_FORMAT
 from pipeline_assets.core.breaker import Mode
 from pipeline_assets.core.status import Status
-from pipeline_assets.derived import ENRICHED, RETRY_QUEUE
-from pipeline_assets.drift import NAME as DRIFT
 from pipeline_assets.healing.hours import SUMMARY
 from pipeline_assets.healing.rules import Priority
-from pipeline_assets.hour_statistics import LATENCY
-from pipeline_assets.hour_statistics import NAME as STATISTICS
-from pipeline_assets.reliability import NAME as RELIABILITY
+from pipeline_assets.monitoring.derived import ENRICHED, RETRY_QUEUE
+from pipeline_assets.monitoring.drift import NAME as DRIFT
+from pipeline_assets.monitoring.hour_statistics import LATENCY
+from pipeline_assets.monitoring.hour_statistics import NAME as STATISTICS
+from pipeline_assets.monitoring.reliability import NAME as RELIABILITY
 
 if TYPE_CHECKING:
     from pipeline_assets.resources import Resources

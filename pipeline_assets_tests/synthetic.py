@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline_assets.item_features import SCHEMA
+from pipeline_assets.monitoring.item_features import SCHEMA
 
 LABELS = ("shirt", "lamp", "mug", "chair", "dress", "watch", "bag", "shoe", "hat", "ball")
 USUAL_MIX = (0.2, 0.16, 0.13, 0.12, 0.1, 0.09, 0.08, 0.06, 0.04, 0.02)

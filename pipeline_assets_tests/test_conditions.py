@@ -15,11 +15,11 @@ from pipeline_assets.conditions import (
     open_breakers,
 )
 from pipeline_assets.core.breaker import BreakerRule, Mode
-from pipeline_assets.derived import ENRICHED
 from pipeline_assets.errors import Overloaded
 from pipeline_assets.healing.rules import Priority
-from pipeline_assets.healing_times import NAME as RECOVERY
-from pipeline_assets.healing_times import SCHEMA
+from pipeline_assets.monitoring.derived import ENRICHED
+from pipeline_assets.monitoring.recovery import NAME as RECOVERY
+from pipeline_assets.monitoring.recovery import SCHEMA
 from pipeline_assets.resources import Resources
 from pipeline_assets.state.breakers import BreakerGate, BreakerPermit
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, Clock

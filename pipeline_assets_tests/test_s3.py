@@ -13,8 +13,8 @@ from pipeline_assets.commands.quality import By, quality
 from pipeline_assets.commands.queues import retry_queue
 from pipeline_assets.commands.search import search
 from pipeline_assets.commands.show import show
-from pipeline_assets.derived import DERIVED, derive
 from pipeline_assets.errors import Overtaken
+from pipeline_assets.monitoring.derived import DERIVED, derive
 from pipeline_assets.resources import Resources
 from pipeline_assets.search import IndexDamaged
 from pipeline_assets.settings import load_settings

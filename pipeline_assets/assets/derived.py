@@ -11,10 +11,10 @@ import pyarrow as pa
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.shown import as_metadata, column_schema, table_metadata
 from pipeline_assets.assets.stages import OWNERS
-from pipeline_assets.derived import ENRICHED, QUALITY_SUMMARY, Derived, derive
-from pipeline_assets.healing_times import MEANINGS as RECOVERY_MEANINGS
-from pipeline_assets.healing_times import NAME as RECOVERY
-from pipeline_assets.healing_times import recovery
+from pipeline_assets.monitoring.derived import ENRICHED, QUALITY_SUMMARY, Derived, derive
+from pipeline_assets.monitoring.recovery import MEANINGS as RECOVERY_MEANINGS
+from pipeline_assets.monitoring.recovery import NAME as RECOVERY
+from pipeline_assets.monitoring.recovery import recovery
 from pipeline_assets.stages import stage_tables, within_reach
 
 if TYPE_CHECKING:

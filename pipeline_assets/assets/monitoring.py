@@ -6,10 +6,10 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets import drift, hour_statistics, item_features
 from pipeline_assets.assets.derived import Made, made_asset
 from pipeline_assets.assets.shown import table_metadata
-from pipeline_assets.derived import ENRICHED
+from pipeline_assets.monitoring import drift, hour_statistics, item_features
+from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.stages import stage_tables
 
 if TYPE_CHECKING:

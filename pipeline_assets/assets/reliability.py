@@ -11,10 +11,10 @@ import pyarrow.compute as pc
 from pipeline_assets.assets.derived import Made, made_asset
 from pipeline_assets.assets.partitions import HOUR_FORMAT
 from pipeline_assets.assets.shown import markdown, table_metadata
-from pipeline_assets.derived import ENRICHED
-from pipeline_assets.findable import findable
-from pipeline_assets.healing_times import NAME as RECOVERY
-from pipeline_assets.reliability import (
+from pipeline_assets.monitoring.derived import ENRICHED
+from pipeline_assets.monitoring.findable import findable
+from pipeline_assets.monitoring.recovery import NAME as RECOVERY
+from pipeline_assets.monitoring.reliability import (
     FINDABLE,
     MEANINGS,
     NAME,

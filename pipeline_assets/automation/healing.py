@@ -11,7 +11,6 @@ from pipeline_assets.assets.monitoring import WATCHED
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.checks.freshness import KEY as FRESHNESS
 from pipeline_assets.core.contract import hour_name
-from pipeline_assets.derived import DERIVED
 from pipeline_assets.healing.hours import Cause
 from pipeline_assets.healing.rules import (
     Limits,
@@ -22,8 +21,9 @@ from pipeline_assets.healing.rules import (
     choose,
     settle,
 )
-from pipeline_assets.healing_times import NAME as RECOVERY
-from pipeline_assets.reliability import NAME as RELIABILITY
+from pipeline_assets.monitoring.derived import DERIVED
+from pipeline_assets.monitoring.recovery import NAME as RECOVERY
+from pipeline_assets.monitoring.reliability import NAME as RELIABILITY
 from pipeline_assets.stages import all_stages
 from pipeline_assets.store.rung_calls import read_calls
 from pipeline_assets.upkeep.recovery import BORN
@@ -110,7 +110,7 @@ def heal_sensor(asker: Asker, job: "AssetJob") -> dg.SensorDefinition:
 
 
 def _tick(asker: Asker, resources: "Resources", instance: dg.DagsterInstance) -> dg.SensorResult:
-    from pipeline_assets.known_hours import learn_hours  # noqa: PLC0415 - loads adapters
+    from pipeline_assets.monitoring.known_hours import learn_hours  # noqa: PLC0415 - loads adapters
 
     now = resources.heal_requests.now()
     learn_hours(resources)

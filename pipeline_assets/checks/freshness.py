@@ -13,9 +13,9 @@ from pipeline_assets.assets.monitoring import WATCHED
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.partitions import HOUR_FORMAT
 from pipeline_assets.automation.scheduled import Scheduled, When, scheduled
-from pipeline_assets.derived import DERIVED, ENRICHED
-from pipeline_assets.healing_times import NAME as RECOVERY
-from pipeline_assets.reliability import NAME as RELIABILITY
+from pipeline_assets.monitoring.derived import DERIVED, ENRICHED
+from pipeline_assets.monitoring.recovery import NAME as RECOVERY
+from pipeline_assets.monitoring.reliability import NAME as RELIABILITY
 from pipeline_assets.settings import Settings
 from pipeline_assets.stages import stage_tables
 

@@ -7,13 +7,13 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets import drift
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.partitions import HOUR_FORMAT
 from pipeline_assets.checks.factories import partitioned_check
 from pipeline_assets.core.contract import hour_name
-from pipeline_assets.core.volume import Volume, volume
 from pipeline_assets.ingest.items import ITEMS
+from pipeline_assets.monitoring import drift
+from pipeline_assets.monitoring.volume import Volume, volume
 from pipeline_assets.store.tables import Tables
 
 NOTHING_YET = "nothing to compare with yet"

@@ -9,12 +9,12 @@ import pyarrow.compute as pc
 
 from pipeline_assets.core.plan import Verdict
 from pipeline_assets.core.status import Status
-from pipeline_assets.derived import DEAD_LETTERS
 from pipeline_assets.engine.inputs import KEYS, read_ids
 from pipeline_assets.errors import ErrorKind, SettingsError
 from pipeline_assets.ingest.items import ITEMS
+from pipeline_assets.monitoring.derived import DEAD_LETTERS
+from pipeline_assets.monitoring.slices import show_all_rows
 from pipeline_assets.resources import Resources
-from pipeline_assets.slices import show_all_rows
 from pipeline_assets.stages import stage_tables
 from pipeline_assets.state.decisions import DeadRow
 from pipeline_assets.store.tables import Tables

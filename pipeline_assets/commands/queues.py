@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from pipeline_assets.derived import RETRY_QUEUE
+from pipeline_assets.monitoring.derived import RETRY_QUEUE
+from pipeline_assets.monitoring.slices import show_all_rows
 from pipeline_assets.resources import Resources
-from pipeline_assets.slices import show_all_rows
 
 WORST = "FROM slices ORDER BY item_quality, hour, item_id, stage, role LIMIT $limit"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from pipeline_assets.core.quality import COMPARED_DIGITS
 from pipeline_assets.core.status import Status
-from pipeline_assets.derived import ENRICHED
 from pipeline_assets.healing.hours import SUMMARY
+from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.resources import Resources
 from pipeline_assets.serve.answers import HourQuality, Quality, Reason, StageQuality
 from pipeline_assets.stages import all_stages, stage_tables

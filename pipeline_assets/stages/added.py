@@ -15,9 +15,9 @@ import pyarrow as pa
 from pipeline_assets.core.contract import CONTRACT_NAMES
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.core.status import Role
-from pipeline_assets.derived import DERIVED, ENRICHED
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.ingest.items import ITEMS, REJECTS, SCHEMA
+from pipeline_assets.monitoring.derived import DERIVED, ENRICHED
 from pipeline_assets.store.rung_calls import NAME as RUNG_CALLS
 
 SETTING = "PIPELINE_STAGES"

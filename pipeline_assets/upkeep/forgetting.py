@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from pipeline_assets.core.forgotten import ITEM, URL, mark
-from pipeline_assets.derived import ENRICHED
 from pipeline_assets.ingest.items import ITEMS
+from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.store.checkpoints import shard_tables
 from pipeline_assets.store.tables import WHOLE
 from pipeline_assets.upkeep.compaction import Rules, compact

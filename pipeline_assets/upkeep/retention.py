@@ -12,9 +12,9 @@ from itertools import groupby
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
-from pipeline_assets.derived import ENRICHED
 from pipeline_assets.errors import LeaseHeld
 from pipeline_assets.ingest.items import ITEMS
+from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.state.decisions import NAME as DECISIONS
 from pipeline_assets.store.checkpoints import Checkpoints, shard_tables
 from pipeline_assets.store.tables import WHOLE

@@ -10,8 +10,8 @@ from pipeline_assets.assets.monitoring import WATCHED
 from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.status import Status
-from pipeline_assets.derived import DERIVED, ENRICHED, STAGE_TABLES
-from pipeline_assets.reliability import FINDABLE, USABLE, WORKFLOW
+from pipeline_assets.monitoring.derived import DERIVED, ENRICHED, STAGE_TABLES
+from pipeline_assets.monitoring.reliability import FINDABLE, USABLE, WORKFLOW
 from pipeline_assets.resources import opened
 from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests import hours

@@ -24,8 +24,8 @@ from pipeline_assets.automation.healing import (
 )
 from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.definitions import defs
-from pipeline_assets.derived import ENRICHED
 from pipeline_assets.healing.rules import Priority
+from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.stages import STAGES

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from pipeline_assets.drift import REFERENCE_HOURS, compared
+from pipeline_assets.monitoring.drift import REFERENCE_HOURS, compared
 from pipeline_assets_tests.benchmarks.measure import Measure, Wanted
 from pipeline_assets_tests.checks.large import judge, tables_of_an_hour
 from pipeline_assets_tests.synthetic import Source

@@ -10,12 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline_assets import drift
 from pipeline_assets.assets.partitions import hourly
 from pipeline_assets.checks.monitoring import drift_check, volume_check
 from pipeline_assets.core.contract import hour_name
-from pipeline_assets.drift import compared
 from pipeline_assets.ingest.items import ITEMS, SCHEMA
+from pipeline_assets.monitoring import drift
+from pipeline_assets.monitoring.drift import compared
 from pipeline_assets.settings import load_settings
 from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests import hours

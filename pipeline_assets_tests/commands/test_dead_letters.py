@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from pipeline_assets.cli import app
 from pipeline_assets.commands.dead_letters import EVERYTHING, Wanted, dead_letters, decide
 from pipeline_assets.core.plan import Verdict
-from pipeline_assets.derived import DEAD_LETTERS, derive
 from pipeline_assets.errors import SettingsError
+from pipeline_assets.monitoring.derived import DEAD_LETTERS, derive
 from pipeline_assets.resources import Resources
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR, NEXT_HOUR, FickleShop, Goods, Platform, called

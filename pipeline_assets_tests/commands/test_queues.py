@@ -1,7 +1,7 @@
 """`retry-queue`."""
 
 from pipeline_assets.commands.queues import retry_queue
-from pipeline_assets.derived import RETRY_QUEUE, derive
+from pipeline_assets.monitoring.derived import RETRY_QUEUE, derive
 from pipeline_assets.resources import Resources
 from pipeline_assets_tests.conftest import HOUR, NEXT_HOUR, Goods, Platform
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from pipeline_assets.commands.show import show
-from pipeline_assets.derived import STAGE_TABLES
+from pipeline_assets.monitoring.derived import STAGE_TABLES
 from pipeline_assets.resources import Resources
 from pipeline_assets_tests.conftest import HOUR, NEXT_HOUR, Goods, Platform
 

@@ -14,13 +14,13 @@ import pytest
 from pipeline_assets.commands.dead_letters import Wanted, dead_letters, decide
 from pipeline_assets.core.breaker import Mode
 from pipeline_assets.core.plan import Planned, Reason, Standing, Verdict
-from pipeline_assets.derived import DEAD_LETTERS, ENRICHED, derive
 from pipeline_assets.engine.engine import materialize, plan_hour
 from pipeline_assets.engine.orders import Order, Report
 from pipeline_assets.engine.shard import Surroundings
 from pipeline_assets.engine.workers import Workers, WorkersDied, _Worker
 from pipeline_assets.errors import LeaseLost, StorageError
 from pipeline_assets.ingest.items import materialize_items
+from pipeline_assets.monitoring.derived import DEAD_LETTERS, ENRICHED, derive
 from pipeline_assets.resources import Resources
 from pipeline_assets.settings import load_settings
 from pipeline_assets.stages import stage_tables, store

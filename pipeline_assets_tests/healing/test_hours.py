@@ -7,11 +7,11 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.derived import QUALITY_SUMMARY, derive
 from pipeline_assets.errors import ContractError
 from pipeline_assets.healing.hours import SUMMARY, Cause, Hour, Hours
 from pipeline_assets.healing.requests import HealRequests
 from pipeline_assets.healing.rules import Degraded, Outcome, Priority, Request
+from pipeline_assets.monitoring.derived import QUALITY_SUMMARY, derive
 from pipeline_assets.stages import within_reach
 from pipeline_assets.state.database import State
 from pipeline_assets.store.tables import Tables

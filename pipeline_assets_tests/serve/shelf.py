@@ -7,7 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from pipeline_assets.core.status import Status
-from pipeline_assets.derived import DERIVED, ENRICHED, QUALITY_SUMMARY, derive
+from pipeline_assets.monitoring.derived import DERIVED, ENRICHED, QUALITY_SUMMARY, derive
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.stages import stage_tables

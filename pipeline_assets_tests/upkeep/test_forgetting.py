@@ -11,10 +11,10 @@ import pytest
 
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.plan import Verdict
-from pipeline_assets.derived import DERIVED, derive
 from pipeline_assets.errors import LeaseHeld
 from pipeline_assets.ingest.changes import compare
 from pipeline_assets.ingest.rejects import materialize_rejects
+from pipeline_assets.monitoring.derived import DERIVED, derive
 from pipeline_assets.sample.catalogue import CatalogueItem
 from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.stages import extract_text, fetch

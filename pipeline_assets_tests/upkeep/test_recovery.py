@@ -12,7 +12,7 @@ from pipeline_assets.commands.dead_letters import EVERYTHING, Wanted, dead_lette
 from pipeline_assets.core.breaker import BreakerRule
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.core.plan import Verdict
-from pipeline_assets.derived import DEAD_LETTERS, QUALITY_SUMMARY, derive
+from pipeline_assets.monitoring.derived import DEAD_LETTERS, QUALITY_SUMMARY, derive
 from pipeline_assets.stages import STAGES
 from pipeline_assets.upkeep.recovery import BORN, recover
 from pipeline_assets_tests.conftest import (

@@ -10,8 +10,8 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
-from pipeline_assets.derived import ENRICHED, bookkeeping
 from pipeline_assets.healing.rules import Priority
+from pipeline_assets.monitoring.derived import ENRICHED, bookkeeping
 from pipeline_assets.store.tables import Tables
 
 NAME = "recovery"

@@ -10,7 +10,7 @@ import pytest
 
 from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.core.contract import SCHEMA_VERSION_KEY
-from pipeline_assets.derived import (
+from pipeline_assets.monitoring.derived import (
     DEAD_LETTERS,
     DERIVED,
     QUALITY_SUMMARY,
@@ -19,8 +19,8 @@ from pipeline_assets.derived import (
     Derived,
     derive,
 )
-from pipeline_assets.findable import Findable
-from pipeline_assets.reliability import USABLE, reliability
+from pipeline_assets.monitoring.findable import Findable
+from pipeline_assets.monitoring.reliability import USABLE, reliability
 from pipeline_assets.stages import stage_tables, within_reach
 from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests.conftest import HOUR, ITEMS, NEXT_HOUR, Goods, Platform

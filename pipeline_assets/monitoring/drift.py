@@ -9,7 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
-from pipeline_assets.core.drift import (
+from pipeline_assets.errors import SettingsError
+from pipeline_assets.monitoring.drift_tests import (
     FALSE_ALARMS,
     JENSEN_SHANNON,
     KOLMOGOROV_SMIRNOV,
@@ -18,8 +19,7 @@ from pipeline_assets.core.drift import (
     compare_categories,
     compare_numbers,
 )
-from pipeline_assets.errors import SettingsError
-from pipeline_assets.item_features import NAME as FEATURES
+from pipeline_assets.monitoring.item_features import NAME as FEATURES
 from pipeline_assets.store.s3_storage import S3Storage
 from pipeline_assets.store.s3_urls import S3Url
 from pipeline_assets.store.tables import Tables

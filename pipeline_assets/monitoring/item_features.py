@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.core.status import Role, Status
-from pipeline_assets.derived import ENRICHED
 from pipeline_assets.errors import RowError
+from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.store.blobs import BlobRef
 
 if TYPE_CHECKING:

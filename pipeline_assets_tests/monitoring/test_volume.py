@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.core.volume import Volume, judged, volume
+from pipeline_assets.monitoring.volume import Volume, judged, volume
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 WEEK, DAY, HOUR = timedelta(weeks=1), timedelta(days=1), timedelta(hours=1)

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets import slices
 from pipeline_assets.core.contract import hour_name
+from pipeline_assets.monitoring import slices
+from pipeline_assets.monitoring.slices import compacted_name, show_all_rows
 from pipeline_assets.resources import Resources, utc_now
 from pipeline_assets.settings import load_settings
-from pipeline_assets.slices import compacted_name, show_all_rows
 from pipeline_assets.store.storage import Storage
 from pipeline_assets.store.tables import WHOLE, Tables
 from pipeline_assets.upkeep.forgetting import NAME as FORGETTING

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pipeline_assets.healing.rules import OBJECTIVES
-from pipeline_assets.healing_times import NAME, SCHEMA, recovery
+from pipeline_assets.monitoring.recovery import NAME, SCHEMA, recovery
 from pipeline_assets.stages import stage_tables
 from pipeline_assets_tests.conftest import HOUR, NEXT_HOUR, Goods, Platform
 

@@ -6,7 +6,12 @@ import pyarrow as pa
 import pytest
 
 from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
-from pipeline_assets.item_features import SAMPLED_PICTURES, SCHEMA, _spread, item_features
+from pipeline_assets.monitoring.item_features import (
+    SAMPLED_PICTURES,
+    SCHEMA,
+    _spread,
+    item_features,
+)
 from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.stages import stage_tables
 from pipeline_assets_tests.conftest import HOUR, Goods, Platform

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline_assets.hour_statistics import (
+from pipeline_assets.monitoring.hour_statistics import (
     INPUT,
     LATENCY,
     PREDICTION,
@@ -11,8 +11,8 @@ from pipeline_assets.hour_statistics import (
     hour_statistics,
     metadata,
 )
-from pipeline_assets.item_features import NAME as FEATURES
-from pipeline_assets.item_features import item_features
+from pipeline_assets.monitoring.item_features import NAME as FEATURES
+from pipeline_assets.monitoring.item_features import item_features
 from pipeline_assets.stages import stage_tables
 from pipeline_assets_tests.conftest import HOUR, ITEMS, Platform
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pipeline_assets.core.drift import (
+from pipeline_assets.monitoring.drift_tests import (
     Comparison,
     adjusted,
     compare_categories,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.derived import QUALITY_SUMMARY, derive
 from pipeline_assets.healing.hours import SUMMARY, Hours
-from pipeline_assets.known_hours import PATIENCE_S, learn_hours
+from pipeline_assets.monitoring.derived import QUALITY_SUMMARY, derive
+from pipeline_assets.monitoring.known_hours import PATIENCE_S, learn_hours
 from pipeline_assets.stages import stage_tables, within_reach
 from pipeline_assets_tests.conftest import HOUR, NEXT_HOUR, Goods, Platform
 

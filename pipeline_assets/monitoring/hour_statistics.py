@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
-from pipeline_assets.derived import ENRICHED, bookkeeping
-from pipeline_assets.item_features import NAME as FEATURES
+from pipeline_assets.monitoring.derived import ENRICHED, bookkeeping
+from pipeline_assets.monitoring.item_features import NAME as FEATURES
 
 if TYPE_CHECKING:
     from pipeline_assets.resources import Resources

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipeline_assets.derived import QUALITY_SUMMARY, derive
 from pipeline_assets.errors import ContractError
 from pipeline_assets.healing.hours import SUMMARY
+from pipeline_assets.monitoring.derived import QUALITY_SUMMARY, derive
 from pipeline_assets.stages import stage_tables, within_reach
 
 if TYPE_CHECKING:

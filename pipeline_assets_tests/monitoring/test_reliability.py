@@ -6,12 +6,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.findable import Findable
 from pipeline_assets.healing.rules import OBJECTIVES
-from pipeline_assets.healing_times import NAME as RECOVERY
-from pipeline_assets.healing_times import SCHEMA as RECOVERY_SCHEMA
-from pipeline_assets.healing_times import recovery
-from pipeline_assets.reliability import (
+from pipeline_assets.monitoring.findable import Findable
+from pipeline_assets.monitoring.recovery import NAME as RECOVERY
+from pipeline_assets.monitoring.recovery import SCHEMA as RECOVERY_SCHEMA
+from pipeline_assets.monitoring.recovery import recovery
+from pipeline_assets.monitoring.reliability import (
     FINDABLE,
     MEANINGS,
     SCHEMA,

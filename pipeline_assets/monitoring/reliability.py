@@ -6,10 +6,10 @@ import pyarrow as pa
 
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.core.quality import COMPARED_DIGITS
-from pipeline_assets.derived import ENRICHED, bookkeeping
-from pipeline_assets.findable import Findable
-from pipeline_assets.healing_times import NAME as RECOVERY
-from pipeline_assets.healing_times import SCHEMA as RECOVERY_SCHEMA
+from pipeline_assets.monitoring.derived import ENRICHED, bookkeeping
+from pipeline_assets.monitoring.findable import Findable
+from pipeline_assets.monitoring.recovery import NAME as RECOVERY
+from pipeline_assets.monitoring.recovery import SCHEMA as RECOVERY_SCHEMA
 from pipeline_assets.store.rung_calls import read_calls
 from pipeline_assets.store.tables import Tables
 

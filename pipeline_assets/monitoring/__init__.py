@@ -1,0 +1,1 @@
+"""Tables derived from tables: summaries, drift, volume, reliability, recovery."""
