@@ -116,7 +116,7 @@ def run_drill(
     """Drill the fallbacks; what the check says is wrong. Raises `RunFailed` like `run_hour`."""
     from pipeline_assets.automation.launcher import own_process_tags  # noqa: PLC0415 - likewise
     from pipeline_assets.definitions import defs  # noqa: PLC0415 - loads Dagster
-    from pipeline_assets.drill import FALLBACK_DRILL  # noqa: PLC0415
+    from pipeline_assets.drill.drill import FALLBACK_DRILL  # noqa: PLC0415
 
     result = defs.resolve_job_def("drill").execute_in_process(
         instance=kept_in,

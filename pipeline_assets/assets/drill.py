@@ -10,8 +10,7 @@ from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.progress import Progress
 from pipeline_assets.assets.shown import as_metadata, column_schema
 from pipeline_assets.assets.stages import ACCELERATOR_POOL, OWNERS
-from pipeline_assets.core.drill import Drilled, advice, verdict
-from pipeline_assets.drill import (
+from pipeline_assets.drill.drill import (
     FALLBACK_DRILL,
     MEANINGS,
     SCHEMA,
@@ -22,6 +21,7 @@ from pipeline_assets.drill import (
     last_drill,
     limits,
 )
+from pipeline_assets.drill.judging import Drilled, advice, verdict
 from pipeline_assets.settings import Settings
 from pipeline_assets.stages import all_stages
 

@@ -7,7 +7,7 @@ import dagster as dg
 from pipeline_assets.assets.retention import RETENTION
 from pipeline_assets.automation.scheduled import Scheduled, When, scheduled
 from pipeline_assets.checks.freshness import KEY as FRESHNESS
-from pipeline_assets.drill import FALLBACK_DRILL
+from pipeline_assets.drill.drill import FALLBACK_DRILL
 from pipeline_assets.ingest.items import REJECTS
 
 if TYPE_CHECKING:

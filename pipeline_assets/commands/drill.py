@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from pipeline_assets.core.drill import Drilled, advice
-from pipeline_assets.drill import last_drill
+from pipeline_assets.drill.drill import last_drill
+from pipeline_assets.drill.judging import Drilled, advice
 from pipeline_assets.resources import Resources
 
 SHOWN_DIGITS = 3

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from pipeline_assets.assets.drill import drill_metadata
-from pipeline_assets.core.drill import Drilled
+from pipeline_assets.drill.judging import Drilled
 from pipeline_assets.stages import STAGES
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.assets.conftest import Copied, Hour

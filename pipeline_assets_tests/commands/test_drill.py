@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.core.drill import Drilled
-from pipeline_assets.drill import keep
+from pipeline_assets.drill.drill import keep
+from pipeline_assets.drill.judging import Drilled
 from pipeline_assets.resources import opened
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.stages import STAGES

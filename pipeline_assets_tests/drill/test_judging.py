@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from pipeline_assets.core.agreement import same
 from pipeline_assets.core.budget import Backoff
 from pipeline_assets.core.climb import Climb
-from pipeline_assets.core.drill import (
+from pipeline_assets.core.plan import Planned, Reason
+from pipeline_assets.core.rows import Made
+from pipeline_assets.core.stage import Agreement
+from pipeline_assets.drill.judging import (
     CALL_ROWS,
     ENOUGH,
     LEAST_AGREEMENT,
@@ -24,9 +27,6 @@ from pipeline_assets.core.drill import (
     judged,
     verdict,
 )
-from pipeline_assets.core.plan import Planned, Reason
-from pipeline_assets.core.rows import Made
-from pipeline_assets.core.stage import Agreement
 from pipeline_assets.errors import (
     ErrorKind,
     Internal,

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets import drill as drill_module
 from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.commands.breakers import breakers, events, open_breaker
 from pipeline_assets.commands.budget import budgets, pause
 from pipeline_assets.core.agreement import same
-from pipeline_assets.core.drill import Drilled, Limits, verdict
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import RungCall, Stage
-from pipeline_assets.drill import Wanted, drill, drills, fallbacks, keep, last_drill, limits
+from pipeline_assets.drill.drill import Wanted, drill, drills, fallbacks, keep, last_drill, limits
+from pipeline_assets.drill.drill import drill as drill_module
+from pipeline_assets.drill.judging import Drilled, Limits, verdict
 from pipeline_assets.errors import SettingsError, UpstreamMissing
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.catalogue import catalogue

@@ -18,11 +18,11 @@ import pyarrow.compute as pc
 from pipeline_assets.core.chain import climb
 from pipeline_assets.core.climb import Environment
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
-from pipeline_assets.core.drill import Drilled, Example, Limits, alone, drawn, judged
 from pipeline_assets.core.fingerprint import Keys
 from pipeline_assets.core.plan import Planned, Reason
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.status import Status
+from pipeline_assets.drill.judging import Drilled, Example, Limits, alone, drawn, judged
 from pipeline_assets.engine.inputs import read_ids, read_works
 from pipeline_assets.engine.shard import Surroundings
 from pipeline_assets.errors import SettingsError

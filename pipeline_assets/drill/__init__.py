@@ -1,0 +1,1 @@
+"""Fallbacks forced on a sample of good rows, and judged."""
