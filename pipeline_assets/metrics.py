@@ -14,8 +14,8 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from pipeline_assets.adapters.dagster_events import JobRuns
 from pipeline_assets.assets.partitions import HOUR_FORMAT
+from pipeline_assets.automation.dagster_events import JobRuns
 from pipeline_assets.core.breaker import Mode
 from pipeline_assets.core.status import Status
 from pipeline_assets.healing.hours import SUMMARY

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from pipeline_assets.adapters.dagster_events import JobRuns, runs_by_job
+from pipeline_assets.automation.dagster_events import JobRuns, runs_by_job
 from pipeline_assets.running import instance
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ import dagster as dg
 import pytest
 
 from pipeline_assets.accelerator.accelerator import Fault, Health, InjectedFault
-from pipeline_assets.adapters import dagster_events
-from pipeline_assets.adapters.dagster_events import PARTITION, WILL_RETRY, running_since
 from pipeline_assets.alerting.notifier import FakeNotifier
 from pipeline_assets.alerting.rules import SUMMARY, Alert, Severity
+from pipeline_assets.automation import dagster_events
 from pipeline_assets.automation.alerts import NAME, SCHEDULE, _tick
+from pipeline_assets.automation.dagster_events import PARTITION, WILL_RETRY, running_since
 from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.definitions import defs
 from pipeline_assets.resources import Resources, opened

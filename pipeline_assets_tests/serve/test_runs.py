@@ -10,7 +10,7 @@ import pytest
 import yaml
 from dagster_postgres.utils import DagsterPostgresException
 
-from pipeline_assets.adapters.dagster_events import JobRuns
+from pipeline_assets.automation.dagster_events import JobRuns
 from pipeline_assets.serve import runs as module
 from pipeline_assets.serve.runs import Runs
 

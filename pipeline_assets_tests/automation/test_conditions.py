@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline_assets.accelerator.accelerator import Health
-from pipeline_assets.conditions import (
+from pipeline_assets.automation.conditions import (
     LOOK_BACK_HOURS,
     UNUSED_S,
     causes,
