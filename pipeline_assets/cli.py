@@ -11,7 +11,6 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from pipeline_assets import output
 from pipeline_assets.accelerator.accelerator import Fault
 from pipeline_assets.assets.progress import watched_by
 from pipeline_assets.commands import accelerator as accelerator_commands
@@ -23,13 +22,15 @@ from pipeline_assets.commands import doctor as doctor_command
 from pipeline_assets.commands import drill as drill_command
 from pipeline_assets.commands import forget as forget_command
 from pipeline_assets.commands import index as index_command
+from pipeline_assets.commands import output, queues
 from pipeline_assets.commands import plan as plan_command
 from pipeline_assets.commands import quality as quality_command
-from pipeline_assets.commands import queues
 from pipeline_assets.commands import retention as retention_command
 from pipeline_assets.commands import search as search_command
 from pipeline_assets.commands import show as show_command
+from pipeline_assets.commands.output import Format
 from pipeline_assets.commands.plan_range import plan_range
+from pipeline_assets.commands.running import Interrupted
 from pipeline_assets.core.breaker import LONGEST_OPEN_FOR_S
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.core.plan import Verdict
@@ -38,9 +39,7 @@ from pipeline_assets.errors import PipelineError, SettingsError
 from pipeline_assets.logs import LogFormat, configure_logging
 from pipeline_assets.models.clip import ModelNotLoaded
 from pipeline_assets.monitoring.derived import ENRICHED
-from pipeline_assets.output import Format
 from pipeline_assets.resources import Resources, opened
-from pipeline_assets.running import Interrupted
 from pipeline_assets.search import Filters
 from pipeline_assets.settings import load_settings
 
@@ -98,7 +97,7 @@ def demo(
     format: FormatOption = Format.TEXT,  # noqa: A002 - the option's name
 ) -> None:
     """Play the 3 am story on the sample shop: an outage, everything processed, healed."""
-    from pipeline_assets.demo import as_data, play  # noqa: PLC0415 - loads aiohttp, pillow
+    from pipeline_assets.commands.demo import as_data, play  # noqa: PLC0415 - loads aiohttp, pillow
 
     def say(line: str) -> None:
         output.note(line)
@@ -130,7 +129,7 @@ def run(
     format: FormatOption = Format.TEXT,  # noqa: A002
 ) -> None:
     """Bring hours up to date, through Dagster in this process."""
-    from pipeline_assets.running import (  # noqa: PLC0415
+    from pipeline_assets.commands.running import (  # noqa: PLC0415
         RunFailed,
         instance,
         run_hour,
@@ -317,7 +316,7 @@ def drill(
     format: FormatOption = Format.TEXT,  # noqa: A002
 ) -> None:
     """Force each fallback on rows that the primary made, and measure how well it does."""
-    from pipeline_assets.running import instance, run_drill  # noqa: PLC0415
+    from pipeline_assets.commands.running import instance, run_drill  # noqa: PLC0415
 
     named = None if hour is None else hour_name(_hour(hour))
     with instance() as dagster, output.Bars() as bars, watched_by(bars.rows):

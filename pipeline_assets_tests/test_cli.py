@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline_assets import running
 from pipeline_assets.accelerator.accelerator import Fault
 from pipeline_assets.cli import app
+from pipeline_assets.commands import running
 from pipeline_assets.core.status import Status
 from pipeline_assets.resources import opened
 from pipeline_assets.sample.catalogue import catalogue, write_feed

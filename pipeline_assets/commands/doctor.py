@@ -207,7 +207,7 @@ def _named(hours: Sequence[str]) -> str:
 
 def _dagster(resources: Resources) -> str:
     from pipeline_assets.automation.storage import dagster_root, storage_url  # noqa: PLC0415
-    from pipeline_assets.running import instance  # noqa: PLC0415 - loads Dagster
+    from pipeline_assets.commands.running import instance  # noqa: PLC0415 - loads Dagster
 
     settings = resources.settings
     where = without_secrets(storage_url(settings)) or dagster_root(settings)

@@ -7,7 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from pipeline_assets.automation.dagster_events import JobRuns, runs_by_job
-from pipeline_assets.running import instance
+from pipeline_assets.commands.running import instance
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance

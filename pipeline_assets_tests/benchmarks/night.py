@@ -122,7 +122,7 @@ class Night:
         return ""
 
     def _hour(self, number: int, what: str) -> Hour:
-        from pipeline_assets.running import run_hour  # noqa: PLC0415 - after the environment is set
+        from pipeline_assets.commands.running import run_hour  # noqa: PLC0415 - after the environment is set
 
         name = hour_name(HOURS[number])
         feed = (
@@ -207,7 +207,7 @@ def measures(items: int) -> Iterator[Measure]:
 def _played(
     items: int, installation: Installation, database: Stoppable, shop: Shop
 ) -> Iterator[Measure]:
-    from pipeline_assets.running import instance  # noqa: PLC0415 - after the environment is set
+    from pipeline_assets.commands.running import instance  # noqa: PLC0415 - after the environment is set
 
     with instance() as dagster:
         daemon = installation.start_daemon()

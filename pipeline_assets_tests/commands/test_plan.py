@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets import output
 from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
+from pipeline_assets.commands import output
 from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.commands.feed_news import CHANGED, NEW
 from pipeline_assets.commands.plan import BLOCKED, NOTHING_TO_DO, plan

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets import demo, output
+from pipeline_assets.commands import demo, output
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.status import Role, Status
 from pipeline_assets.errors import ErrorKind, SettingsError
