@@ -300,7 +300,7 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="The port.")] = 8080,
 ) -> None:
     """Serve search, items and quality over HTTP: pages for people, JSON for programs."""
-    from pipeline_assets.commands.serve import serve as served  # noqa: PLC0415 - loads Starlette
+    from pipeline_assets.serve.command import serve as served  # noqa: PLC0415 - loads Starlette
 
     with opened() as resources:
         served(resources, host, port, output.note)

@@ -20,11 +20,11 @@ import aiohttp
 import numpy as np
 import uvicorn
 
-from pipeline_assets.commands.serve import one_thread_a_search
 from pipeline_assets.core.contract import hour_name
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.search import SearchIndex
 from pipeline_assets.serve.app import application
+from pipeline_assets.serve.command import one_thread_a_search
 from pipeline_assets.settings import load_settings
 from pipeline_assets_tests.benchmarks.measure import Measure
 from pipeline_assets_tests.benchmarks.processes import run_python

@@ -11,7 +11,6 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline_assets.core.breaker import Mode
-from pipeline_assets.metrics import prometheus_text
 from pipeline_assets.monitoring.derived import DERIVED, QUALITY_SUMMARY, derive
 from pipeline_assets.monitoring.drift import NAME as DRIFT
 from pipeline_assets.monitoring.drift import drift
@@ -22,6 +21,7 @@ from pipeline_assets.monitoring.item_features import NAME as FEATURES
 from pipeline_assets.monitoring.item_features import item_features
 from pipeline_assets.monitoring.reliability import NAME as RELIABILITY
 from pipeline_assets.monitoring.reliability import reliability
+from pipeline_assets.serve.metrics import prometheus_text
 from pipeline_assets.serve.runs import Runs
 from pipeline_assets.stages import stage_tables
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, ITEMS, Platform

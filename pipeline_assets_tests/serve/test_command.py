@@ -7,8 +7,8 @@ import pytest
 import uvicorn
 from starlette.testclient import TestClient
 
-from pipeline_assets.commands.serve import is_loopback, serve
 from pipeline_assets.resources import Resources
+from pipeline_assets.serve.command import is_loopback, serve
 from pipeline_assets.serve.errors import CannotListen
 
 
