@@ -1,1 +1,0 @@
-"""One seam per outside thing, each with an honest fake beside it."""
