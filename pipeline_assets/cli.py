@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -32,13 +32,13 @@ from pipeline_assets.commands.output import Format
 from pipeline_assets.commands.plan_range import plan_range
 from pipeline_assets.commands.running import Interrupted
 from pipeline_assets.core.breaker import LONGEST_OPEN_FOR_S
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import HOUR, full_hour, hour_name, parse_hour
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.core.plan import Verdict
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import PipelineError, SettingsError
 from pipeline_assets.logs import LogFormat, configure_logging
 from pipeline_assets.models.clip import ModelNotLoaded
-from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.search import Filters
 from pipeline_assets.settings import load_settings
@@ -578,30 +578,24 @@ def _hours(hour: str | None, first: str | None, last: str | None) -> list[str]:
     begin, end = (_hour(hour), _hour(hour)) if hour else (_hour(first or ""), _hour(last or ""))
     if end < begin:
         raise typer.BadParameter(f"--to {last} is before --from {first}")
-    closed = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    closed = full_hour(datetime.now(UTC)) - HOUR
     if end > closed:
         raise SettingsError(
             "hour", hour_name(end), f"the last hour that has closed is {hour_name(closed)} (UTC)"
         )
-    count = int((end - begin) / timedelta(hours=1)) + 1
-    return [hour_name(begin + timedelta(hours=step)) for step in range(count)]
+    count = int((end - begin) / HOUR) + 1
+    return [hour_name(begin + step * HOUR) for step in range(count)]
 
 
 def _hour(text: str) -> datetime:
-    for form in ("%Y-%m-%d-%H", "%Y-%m-%dT%H", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M:%SZ"):
-        try:
-            hour = datetime.strptime(text, form).replace(tzinfo=UTC)
-        except ValueError:
-            continue
-        if hour.minute or hour.second:
-            break
-        start = load_settings().start
-        if hour < start:
-            raise SettingsError(
-                "hour", text, f"the first hour is {start:%Y-%m-%d-%H} (PIPELINE_START)"
-            )
-        return hour
-    raise typer.BadParameter(f"{text!r} is not a full hour such as 2026-03-02-06")
+    try:
+        hour = parse_hour(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a full hour such as 2026-03-02-06") from None
+    start = load_settings().start
+    if hour < start:
+        raise SettingsError("hour", text, f"the first hour is {hour_name(start)} (PIPELINE_START)")
+    return hour
 
 
 def _log_format() -> LogFormat:

@@ -26,6 +26,7 @@ from pipeline_assets.assets.stages import stage_asset
 from pipeline_assets.automation.alerts import alerts_sensor
 from pipeline_assets.automation.drill import weekly_drill
 from pipeline_assets.automation.feed_changed import feed_changed_sensor
+from pipeline_assets.automation.freshness import hourly_freshness
 from pipeline_assets.automation.healing import ASKERS, heal_job, heal_sensor
 from pipeline_assets.automation.health import (
     RESOURCE,
@@ -39,7 +40,7 @@ from pipeline_assets.automation.hourly import (
     hourly_schedule,
 )
 from pipeline_assets.automation.retention import daily_retention
-from pipeline_assets.checks.freshness import freshness_check, hourly_freshness, hourly_tables
+from pipeline_assets.checks.freshness import freshness_check, hourly_tables
 from pipeline_assets.checks.monitoring import drift_check, volume_check
 from pipeline_assets.checks.tables import table_checks
 from pipeline_assets.logs import configure_dagster
@@ -56,7 +57,7 @@ def _assets(
     yield items_asset(hours)
     yield from (stage_asset(stage, hours, strict) for stage in all_stages(settings))
     yield search_index_asset(hours)
-    yield from (derived_asset(table, hours) for table in DERIVED)
+    yield from (derived_asset(name, hours) for name in DERIVED)
     yield recovery_asset(hours)
     yield reliability_asset(hours)
     yield item_features_asset(hours)

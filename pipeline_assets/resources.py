@@ -15,7 +15,6 @@ from pipeline_assets.alerting.book import AlertBook
 from pipeline_assets.alerting.notifier import Notifier, parse_notifiers
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.documents.parsers import Parsers, shared_parsers
-from pipeline_assets.engine.workers import default_count
 from pipeline_assets.feed.download import DownloadRules, Downloads
 from pipeline_assets.feed.feed import Feed
 from pipeline_assets.feed.hours import FeedHours
@@ -42,6 +41,7 @@ from pipeline_assets.state.forgotten import ForgottenList
 from pipeline_assets.state.leases import Leases
 from pipeline_assets.store.blobs import Blobs
 from pipeline_assets.store.files import hash_file
+from pipeline_assets.store.processes import available_cores
 from pipeline_assets.store.s3_storage import S3Storage
 from pipeline_assets.store.storage import LocalStorage, Storage
 from pipeline_assets.store.tables import Tables
@@ -240,7 +240,7 @@ class Resources:
     def web(self) -> HttpFetcher:
         """The HTTP client, with this process's share of what a run may have in flight."""
         settings = self.settings
-        workers = default_count() if settings.workers is None else settings.workers
+        workers = available_cores() if settings.workers is None else settings.workers
         share = max(1, min(workers, PROCESSES))
         return HttpFetcher(
             allow=settings.fetch_allow,

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from hypothesis import settings as hypothesis_settings
 
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.engine.engine import materialize

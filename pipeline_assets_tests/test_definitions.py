@@ -12,14 +12,18 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.assets.retention import RETENTION
-from pipeline_assets.automation.health import ACCELERATOR
+from pipeline_assets.core.names import (
+    ACCELERATOR,
+    ENRICHED,
+    FALLBACK_DRILL,
+    ITEMS,
+    REJECTS,
+    RETENTION,
+)
 from pipeline_assets.definitions import defs
-from pipeline_assets.drill.drill import FALLBACK_DRILL
 from pipeline_assets.drill.drill import SCHEMA as DRILL_SCHEMA
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.ingest.items import ITEMS, REJECTS, REJECTS_SCHEMA, SCHEMA
-from pipeline_assets.monitoring.derived import ENRICHED
+from pipeline_assets.ingest.items import REJECTS_SCHEMA, SCHEMA
 from pipeline_assets.stages import STAGES
 
 MODULE = "pipeline_assets.definitions"

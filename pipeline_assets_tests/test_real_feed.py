@@ -13,9 +13,10 @@ import pytest
 
 from pipeline_assets.commands.search import search
 from pipeline_assets.core.status import Status
-from pipeline_assets.engine.workers import default_count, shared_workers
+from pipeline_assets.engine.workers import shared_workers
 from pipeline_assets.errors import DataError
 from pipeline_assets.resources import opened
+from pipeline_assets.store.processes import available_cores
 from pipeline_assets.store.s3_storage import S3Storage
 from pipeline_assets.store.storage import LocalStorage, Storage
 from pipeline_assets_tests import hours
@@ -102,7 +103,7 @@ def ran(
             "PIPELINE_STATE_URL": f"sqlite:///{folder / 'state.db'}",
             "PIPELINE_CACHE_DIR": str(folder / "cache"),
         }
-    shared_workers(default_count()).close()  # those of the other place know nothing of this one
+    shared_workers(available_cores()).close()  # those of the other place know nothing of this one
     with hours.environment(values, folder):
         finished = command("run", "--from", HOURS[0], "--to", HOURS[-1])
     return Ran(data, folder, values, finished)

@@ -53,7 +53,7 @@ def finish(platform: Platform, hour: str = HOUR) -> dict[str, int]:
     reports = platform.run(hour=hour)
     resources = platform.resources
     for table in DERIVED:
-        resources.tables.write(table.name, hour, derive(resources.tables, table, hour, 0.8))
+        resources.tables.write(table, hour, derive(resources.tables, table, hour, 0.8))
     resources.search.replace_hour(hour, resources.tables.read("enriched_items", hour))
     return called(reports)
 

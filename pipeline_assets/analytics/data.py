@@ -6,7 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from pipeline_assets.monitoring.derived import ENRICHED
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.resources import Resources
 from pipeline_assets.settings import load_settings
 from pipeline_assets.store.storage import LocalStorage

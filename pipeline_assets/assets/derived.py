@@ -11,9 +11,9 @@ import pyarrow as pa
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.shown import as_metadata, column_schema, table_metadata
 from pipeline_assets.assets.stages import OWNERS
-from pipeline_assets.monitoring.derived import ENRICHED, QUALITY_SUMMARY, Derived, derive
+from pipeline_assets.core.names import ENRICHED, QUALITY_SUMMARY, RECOVERY, SEARCH_INDEX
+from pipeline_assets.monitoring.derived import DERIVED, derive
 from pipeline_assets.monitoring.recovery import MEANINGS as RECOVERY_MEANINGS
-from pipeline_assets.monitoring.recovery import NAME as RECOVERY
 from pipeline_assets.monitoring.recovery import recovery
 from pipeline_assets.stages import stage_tables, within_reach
 
@@ -53,16 +53,17 @@ def _keep_in_index(resources: "Resources", hour: str, table: pa.Table) -> None:
     resources.hours.keep(hour, table)
 
 
-def derived_asset(table: Derived, hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
-    """The asset of a derived table."""
+def derived_asset(name: str, hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset of the derived table of this name."""
+    table = DERIVED[name]
 
     def make(resources: "Resources", hour: str) -> pa.Table:
         settings = resources.settings
         stages, reach = stage_tables(settings), within_reach(settings)
-        return derive(resources.tables, table, hour, settings.quality_threshold, stages, reach)
+        return derive(resources.tables, name, hour, settings.quality_threshold, stages, reach)
 
-    published = _keep_in_index if table is QUALITY_SUMMARY else _nothing_else
-    made = Made(table.name, table.description, table.meanings, make, published=published)
+    published = _keep_in_index if name == QUALITY_SUMMARY else _nothing_else
+    made = Made(name, table.description, table.meanings, make, published=published)
     return made_asset(made, hours)
 
 
@@ -88,7 +89,7 @@ def search_index_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinit
     """The search index: an hour that is built or healed again replaces just its own entries."""
 
     @dg.asset(
-        name="search_index",
+        name=SEARCH_INDEX,
         description="Keyword and vector index over the current items.",
         deps=[ENRICHED],
         partitions_def=hours,

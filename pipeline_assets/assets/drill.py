@@ -10,8 +10,8 @@ from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.progress import Progress
 from pipeline_assets.assets.shown import as_metadata, column_schema
 from pipeline_assets.assets.stages import ACCELERATOR_POOL, OWNERS
+from pipeline_assets.core.names import FALLBACK_DRILL
 from pipeline_assets.drill.drill import (
-    FALLBACK_DRILL,
     MEANINGS,
     SCHEMA,
     Wanted,

@@ -10,10 +10,9 @@ from pipeline_assets.assets.shown import (
     table_metadata,
 )
 from pipeline_assets.assets.stages import OWNERS
+from pipeline_assets.core.names import ITEMS, REJECTS
 from pipeline_assets.ingest.items import (
-    ITEMS,
     MEANINGS,
-    REJECTS,
     REJECTS_MEANINGS,
     REJECTS_SCHEMA,
     SCHEMA,

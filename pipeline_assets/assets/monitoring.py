@@ -8,14 +8,14 @@ import pyarrow.compute as pc
 
 from pipeline_assets.assets.derived import Made, made_asset
 from pipeline_assets.assets.shown import table_metadata
+from pipeline_assets.core.names import DRIFT, ENRICHED, HOUR_STATISTICS, ITEM_FEATURES
 from pipeline_assets.monitoring import drift, hour_statistics, item_features
-from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.stages import stage_tables
 
 if TYPE_CHECKING:
     from pipeline_assets.resources import Resources
 
-WATCHED = (item_features.NAME, hour_statistics.NAME, drift.NAME)
+WATCHED = (ITEM_FEATURES, HOUR_STATISTICS, DRIFT)
 """What is made again when an hour is healed: healed labels and vectors are others."""
 
 
@@ -26,7 +26,7 @@ def item_features_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefini
         return item_features.item_features(resources, hour, stage_tables(resources.settings))
 
     made = Made(
-        item_features.NAME,
+        ITEM_FEATURES,
         "What is measured of each item: its text, its picture, and what the models made of it.",
         item_features.MEANINGS,
         make,
@@ -44,11 +44,11 @@ def hour_statistics_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefi
         return {**table_metadata(table), **hour_statistics.metadata(table)}
 
     made = Made(
-        hour_statistics.NAME,
+        HOUR_STATISTICS,
         "Input, predictions and latencies of an hour in numbers, one a row.",
         hour_statistics.MEANINGS,
         make,
-        after=(ENRICHED, item_features.NAME),
+        after=(ENRICHED, ITEM_FEATURES),
         shows=shows,
     )
     return made_asset(made, hours)
@@ -63,14 +63,14 @@ def drift_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
         return {**table_metadata(table), "drifted_features": moved, **distances}
 
     made = Made(
-        drift.NAME,
+        DRIFT,
         "How far an hour's items are from those of the day before it, or from a fixed reference, "
         "by feature.",
         drift.MEANINGS,
         lambda resources, hour: drift.drift(
             resources.tables, hour, resources.settings.drift_reference
         ),
-        after=(item_features.NAME,),
+        after=(ITEM_FEATURES,),
         shows=shows,
     )
     return made_asset(made, hours)

@@ -2,9 +2,8 @@
 
 import dagster as dg
 
+from pipeline_assets.core.hours import HOUR_FORMAT
 from pipeline_assets.settings import Settings
-
-HOUR_FORMAT = "%Y-%m-%d-%H"
 
 
 def hourly(settings: Settings) -> dg.HourlyPartitionsDefinition:

@@ -1,7 +1,6 @@
 """The asset of the reliability figures: the numbers that the UI plots, and a table for people."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -9,19 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets.assets.derived import Made, made_asset
-from pipeline_assets.assets.partitions import HOUR_FORMAT
 from pipeline_assets.assets.shown import markdown, table_metadata
-from pipeline_assets.monitoring.derived import ENRICHED
+from pipeline_assets.core.hours import hour_end, hour_start
+from pipeline_assets.core.names import ENRICHED, RECOVERY, RELIABILITY
 from pipeline_assets.monitoring.findable import findable
-from pipeline_assets.monitoring.recovery import NAME as RECOVERY
-from pipeline_assets.monitoring.reliability import (
-    FINDABLE,
-    MEANINGS,
-    NAME,
-    USABLE,
-    WORKFLOW,
-    reliability,
-)
+from pipeline_assets.monitoring.reliability import FINDABLE, MEANINGS, USABLE, WORKFLOW, reliability
 from pipeline_assets.stages import stage_tables
 
 if TYPE_CHECKING:
@@ -34,7 +25,7 @@ RATES = {WORKFLOW: "rate_workflow", USABLE: "rate_usable", FINDABLE: "rate_finda
 def reliability_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
     """The asset of the figures; the last of an hour, since it searches and counts what healed."""
     made = Made(
-        NAME,
+        RELIABILITY,
         "Success rates of calls, stages, items and searches; retries, cost, breakers and healing.",
         MEANINGS,
         _make,
@@ -45,14 +36,12 @@ def reliability_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefiniti
 
 
 def _make(resources: "Resources", hour: str) -> pa.Table:
-    begun = datetime.strptime(hour, HOUR_FORMAT).replace(tzinfo=UTC)
-    ended = begun + timedelta(hours=1)
     return reliability(
         resources.tables,
         hour,
         stage_tables(resources.settings),
         resources.settings.quality_threshold,
-        resources.breakers.transitions(begun.timestamp(), ended.timestamp()),
+        resources.breakers.transitions(hour_start(hour).timestamp(), hour_end(hour).timestamp()),
         findable(resources, hour),
     )
 

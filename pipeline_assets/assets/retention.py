@@ -5,8 +5,7 @@ import dagster as dg
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.shown import as_metadata
 from pipeline_assets.assets.stages import OWNERS
-
-RETENTION = "retention"
+from pipeline_assets.core.names import RETENTION
 
 
 def retention_asset() -> dg.AssetsDefinition:
@@ -20,8 +19,7 @@ def retention_asset() -> dg.AssetsDefinition:
         kinds={"parquet"},
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
-        from pipeline_assets.commands.retention import figures  # noqa: PLC0415 - loads adapters
-        from pipeline_assets.upkeep.retention import retain  # noqa: PLC0415
+        from pipeline_assets.upkeep.retention import figures, retain  # noqa: PLC0415 - loads adapters
 
         with opened() as resources:
             done = figures(retain(resources))

@@ -5,13 +5,11 @@ from datetime import UTC, datetime, timedelta
 
 from pipeline_assets.alerting.rules import Alert, Severity, moment
 from pipeline_assets.alerting.watch import Cause
-from pipeline_assets.assets.partitions import HOUR_FORMAT
-from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.core.breaker import BreakerState, Mode
-from pipeline_assets.core.contract import hour_name
-from pipeline_assets.monitoring.derived import ENRICHED
-from pipeline_assets.monitoring.recovery import NAME as RECOVERY
+from pipeline_assets.core.hours import HOUR, full_hour, hour_end, hour_name
+from pipeline_assets.core.names import ENRICHED, RECOVERY
 from pipeline_assets.resources import Resources
+from pipeline_assets.stages import accelerated_rungs
 from pipeline_assets.state.breakers import SAID_TO_BE_WELL
 from pipeline_assets.store.tables import Tables
 
@@ -79,16 +77,12 @@ def missing_hours(resources: Resources, expected_since: float | None) -> Iterato
 
 def _expected(resources: Resources, since: float) -> Iterator[str]:
     """The hours of the last week that should be there: from the first to close after `since` on."""
-    last = _full_hour(resources.clock() - LATE_AFTER - timedelta(hours=1))
-    begun = _full_hour(datetime.fromtimestamp(since, UTC))
+    last = full_hour(resources.clock() - LATE_AFTER - HOUR)
+    begun = full_hour(datetime.fromtimestamp(since, UTC))
     hour = max(begun, resources.settings.start, last - timedelta(hours=LOOK_BACK_HOURS - 1))
     while hour <= last:
         yield hour_name(hour)
-        hour += timedelta(hours=1)
-
-
-def _full_hour(at: datetime) -> datetime:
-    return at.replace(minute=0, second=0, microsecond=0)
+        hour += HOUR
 
 
 def missed_objectives(resources: Resources) -> Iterator[Alert]:
@@ -201,7 +195,7 @@ def _of_hosts(resources: Resources, rung: str, scopes: list[tuple[str, BreakerSt
 
 
 def _missing(name: str) -> Alert:
-    closed = datetime.strptime(name, HOUR_FORMAT).replace(tzinfo=UTC) + timedelta(hours=1)
+    closed = hour_end(name)
     due = closed + LATE_AFTER
     return Alert(
         f"hour:{name}",

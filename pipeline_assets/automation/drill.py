@@ -3,7 +3,7 @@
 import dagster as dg
 
 from pipeline_assets.automation.scheduled import Scheduled, When, scheduled
-from pipeline_assets.drill.drill import FALLBACK_DRILL
+from pipeline_assets.core.names import FALLBACK_DRILL
 
 SUNDAY_MORNING = "15 4 * * 0"
 """When the least is asked of the machine; off the minutes of the hourly runs."""

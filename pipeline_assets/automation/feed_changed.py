@@ -7,7 +7,7 @@ import dagster as dg
 
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.automation.healing import ASKED_BY, QUEUE, REQUEST
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name
 from pipeline_assets.errors import NoFeed
 from pipeline_assets.feed.changes import FeedHour, RunState, Standing, after_run, asked
 

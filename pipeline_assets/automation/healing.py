@@ -10,7 +10,8 @@ import dagster as dg
 from pipeline_assets.assets.monitoring import WATCHED
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.checks.freshness import KEY as FRESHNESS
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name
+from pipeline_assets.core.names import RECOVERY, RELIABILITY, SEARCH_INDEX
 from pipeline_assets.healing.hours import Cause
 from pipeline_assets.healing.rules import (
     Limits,
@@ -22,8 +23,6 @@ from pipeline_assets.healing.rules import (
     settle,
 )
 from pipeline_assets.monitoring.derived import DERIVED
-from pipeline_assets.monitoring.recovery import NAME as RECOVERY
-from pipeline_assets.monitoring.reliability import NAME as RELIABILITY
 from pipeline_assets.stages import all_stages
 from pipeline_assets.store.rung_calls import read_calls
 from pipeline_assets.upkeep.recovery import BORN
@@ -83,7 +82,7 @@ ASKERS = (HEAL, RETRY)
 def heal_job(settings: "Settings") -> "AssetJob":
     """An hour from `fetched` on; its feed is not read again."""
     stages = [stage.name for stage in all_stages(settings)]
-    after = [*(table.name for table in DERIVED), RECOVERY, RELIABILITY, *WATCHED, "search_index"]
+    after = [*DERIVED, RECOVERY, RELIABILITY, *WATCHED, SEARCH_INDEX]
     return dg.define_asset_job(
         "heal",
         selection=dg.AssetSelection.assets(*stages, *after) - dg.AssetSelection.checks(FRESHNESS),

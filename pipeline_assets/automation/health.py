@@ -7,12 +7,12 @@ import dagster as dg
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.assets.shown import as_metadata
 from pipeline_assets.assets.stages import ACCELERATOR_POOL, OWNERS
+from pipeline_assets.core.names import ACCELERATOR
 
 if TYPE_CHECKING:
     from pipeline_assets.accelerator.health import HealthState
     from pipeline_assets.accelerator.health_store import Probe
 
-ACCELERATOR = "accelerator"
 RESOURCE = "accelerator_health"
 PROBED_EVERY_S = 30
 """On a CPU a probe costs microseconds. On a GPU it is a process of its own, whose import of torch
@@ -37,7 +37,7 @@ class AcceleratorHealth(dg.ConfigurableResource[None]):
 
     def half_open(self) -> list[str]:
         """Let the breakers of the accelerated rungs that wait probe at once; their names."""
-        from pipeline_assets.commands.accelerator import accelerated_rungs  # noqa: PLC0415
+        from pipeline_assets.stages import accelerated_rungs  # noqa: PLC0415
 
         with opened() as resources:
             return resources.breakers.probe_again(accelerated_rungs(resources.settings))

@@ -4,11 +4,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipeline_assets.assets.retention import RETENTION
 from pipeline_assets.automation.scheduled import Scheduled, When, scheduled
 from pipeline_assets.checks.freshness import KEY as FRESHNESS
-from pipeline_assets.drill.drill import FALLBACK_DRILL
-from pipeline_assets.ingest.items import REJECTS
+from pipeline_assets.core.names import FALLBACK_DRILL, REJECTS, RETENTION
 
 if TYPE_CHECKING:
     # Dagster exports no names for what is resolved only when the definitions are loaded.

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from pipeline_assets.assets.retention import RETENTION
 from pipeline_assets.automation.scheduled import Scheduled, When, scheduled
+from pipeline_assets.core.names import RETENTION
 
 EVERY_MORNING = "45 3 * * *"
 """When the least is asked of the machine; well after an hourly run has begun."""

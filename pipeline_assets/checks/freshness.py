@@ -5,24 +5,20 @@ healed would pass for a new one.
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import dagster as dg
 
 from pipeline_assets.assets.monitoring import WATCHED
 from pipeline_assets.assets.opening import opened
-from pipeline_assets.assets.partitions import HOUR_FORMAT
-from pipeline_assets.automation.scheduled import Scheduled, When, scheduled
-from pipeline_assets.monitoring.derived import DERIVED, ENRICHED
-from pipeline_assets.monitoring.recovery import NAME as RECOVERY
-from pipeline_assets.monitoring.reliability import NAME as RELIABILITY
+from pipeline_assets.core.hours import HOUR, hour_end
+from pipeline_assets.core.names import ENRICHED, RECOVERY, RELIABILITY
+from pipeline_assets.monitoring.derived import DERIVED
 from pipeline_assets.settings import Settings
 from pipeline_assets.stages import stage_tables
 
 NAME = "latest_hour_is_there"
 KEY = dg.AssetCheckKey(dg.AssetKey(ENRICHED), NAME)
-MINUTE = 50
-"""When the hour that closed last should have been built."""
 
 
 def freshness_check(tables: Sequence[str]) -> dg.AssetChecksDefinition:
@@ -49,7 +45,7 @@ def freshness_check(tables: Sequence[str]) -> dg.AssetChecksDefinition:
             description=said,
             metadata={
                 "newest_hour": newest[ENRICHED],
-                "age_h": age_of(newest[ENRICHED], now) / timedelta(hours=1),
+                "age_h": age_of(newest[ENRICHED], now) / HOUR,
             }
             if ENRICHED in newest
             else {},
@@ -60,8 +56,7 @@ def freshness_check(tables: Sequence[str]) -> dg.AssetChecksDefinition:
 
 def hourly_tables(settings: Settings) -> tuple[str, ...]:
     """The tables that have each hour."""
-    derived = (table.name for table in DERIVED)
-    return (*stage_tables(settings), *derived, RECOVERY, RELIABILITY, *WATCHED)
+    return (*stage_tables(settings), *DERIVED, RECOVERY, RELIABILITY, *WATCHED)
 
 
 def what_is_old(newest: Mapping[str, str], now: datetime, within: timedelta) -> str | None:
@@ -78,7 +73,7 @@ def what_is_old(newest: Mapping[str, str], now: datetime, within: timedelta) -> 
 def behind(old: Sequence[str], within: timedelta) -> str:
     """Which tables do not have what others have, and what to do about it."""
     return (
-        f"hours come, but not to every table within {within / timedelta(hours=1):g} h "
+        f"hours come, but not to every table within {within / HOUR:g} h "
         f"(PIPELINE_FRESH_WITHIN); the newest of {', '.join(old)}. Do their steps fail? "
         "`pipeline-assets run --hour H` builds all tables of an hour"
     )
@@ -86,31 +81,16 @@ def behind(old: Sequence[str], within: timedelta) -> str:
 
 def age_of(hour: str, now: datetime) -> timedelta:
     """How long ago an hour closed."""
-    begun = datetime.strptime(hour, HOUR_FORMAT).replace(tzinfo=UTC)
-    return now - begun - timedelta(hours=1)
+    return now - hour_end(hour)
 
 
 def stale(newest: str | None, age: timedelta | None, within: timedelta) -> str:
     """What is wrong, and what to do about it."""
-    limit = f"{within / timedelta(hours=1):g} h"
+    limit = f"{within / HOUR:g} h"
     if newest is None or age is None:
         return "no hour was ever built; turn on the schedule hourly, or `pipeline-assets run`"
     return (
-        f"the newest hour, {newest}, closed {age / timedelta(hours=1):.1f} h ago, which is not "
+        f"the newest hour, {newest}, closed {age / HOUR:.1f} h ago, which is not "
         f"within {limit} (PIPELINE_FRESH_WITHIN). Are the schedule hourly and the daemon running? "
         "`pipeline-assets run --from H --to H` builds what is missing"
-    )
-
-
-def hourly_freshness() -> Scheduled:
-    """The check alone, each hour: no hour that is built can say that none is."""
-    return scheduled(
-        "freshness",
-        dg.AssetSelection.checks(KEY),
-        "Whether hours keep coming.",
-        When(
-            "hourly_freshness",
-            f"{MINUTE} * * * *",
-            "Looks whether hours keep coming; an hour that is not built cannot say so.",
-        ),
     )

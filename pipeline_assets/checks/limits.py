@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.monitoring.derived import ENRICHED
 
 SETTING = "PIPELINE_QUALITY_LIMITS"
 

@@ -1,17 +1,16 @@
 """The checks that warn when what goes in, or what comes out, is not what it was."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets.assets.opening import opened
-from pipeline_assets.assets.partitions import HOUR_FORMAT
 from pipeline_assets.checks.factories import partitioned_check
-from pipeline_assets.core.contract import hour_name
-from pipeline_assets.ingest.items import ITEMS
+from pipeline_assets.core.hours import hour_name, hour_start
+from pipeline_assets.core.names import DRIFT, ITEMS
 from pipeline_assets.monitoring import drift
 from pipeline_assets.monitoring.volume import Volume, volume
 from pipeline_assets.store.tables import Tables
@@ -24,7 +23,7 @@ def drift_check(hours: dg.HourlyPartitionsDefinition) -> dg.AssetChecksDefinitio
 
     def judge(partitions: Sequence[str]) -> dg.AssetCheckResult:
         with opened() as resources:
-            found = {hour: resources.tables.read(drift.NAME, hour) for hour in partitions}
+            found = {hour: resources.tables.read(DRIFT, hour) for hour in partitions}
         said = {hour: drift.said(table) for hour, table in found.items()}
         moved = sum(pc.sum(table["drifted"]).as_py() or 0 for table in found.values())
         judged = sum(len(table["drifted"].drop_null()) for table in found.values())
@@ -41,7 +40,7 @@ def drift_check(hours: dg.HourlyPartitionsDefinition) -> dg.AssetChecksDefinitio
 
     return partitioned_check(
         "no_drift",
-        asset_key=drift.NAME,
+        asset_key=DRIFT,
         description="No feature of the items has moved, by enough and not by chance.",
         judge=judge,
         partitions_def=hours,
@@ -87,7 +86,7 @@ def volume_of(tables: Tables, hour: str) -> Volume:
         name = hour_name(at)
         return tables.rows(ITEMS, name) if tables.exists(ITEMS, name) else None
 
-    return volume(datetime.strptime(hour, HOUR_FORMAT).replace(tzinfo=UTC), items_of)
+    return volume(hour_start(hour), items_of)
 
 
 def _by_hour(said: dict[str, str]) -> str | None:

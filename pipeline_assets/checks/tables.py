@@ -8,7 +8,8 @@ import pyarrow as pa
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.checks.factories import bugs_check, quality_check, structure_check
 from pipeline_assets.checks.limits import limits_by_asset
-from pipeline_assets.ingest.items import ITEMS, REQUIRED, SCHEMA
+from pipeline_assets.core.names import ITEMS
+from pipeline_assets.ingest.items import REQUIRED, SCHEMA
 from pipeline_assets.settings import Settings
 from pipeline_assets.stages import all_stages
 

@@ -6,18 +6,7 @@ from typing import Any
 
 from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.resources import Resources
-from pipeline_assets.settings import Settings
-from pipeline_assets.stages import all_stages
-
-
-def accelerated_rungs(settings: Settings) -> tuple[str, ...]:
-    """The breakers that are back when the accelerator is."""
-    return tuple(
-        f"{stage.name}.{rung.name}"
-        for stage in all_stages(settings)
-        for rung in stage.rungs
-        if rung.accelerated
-    )
+from pipeline_assets.stages import accelerated_rungs
 
 
 def status(resources: Resources) -> dict[str, Any]:

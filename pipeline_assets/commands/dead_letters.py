@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 
+from pipeline_assets.core.names import DEAD_LETTERS, ITEMS
 from pipeline_assets.core.plan import Verdict
 from pipeline_assets.core.status import Status
 from pipeline_assets.engine.inputs import KEYS, read_ids
 from pipeline_assets.errors import ErrorKind, SettingsError
-from pipeline_assets.ingest.items import ITEMS
-from pipeline_assets.monitoring.derived import DEAD_LETTERS
 from pipeline_assets.monitoring.slices import show_all_rows
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages import stage_tables
@@ -87,7 +86,7 @@ def dead_letters(
         "limit": limit,
     }
     with resources.tables.connect() as connection:
-        if not show_all_rows(resources, DEAD_LETTERS.name, connection):
+        if not show_all_rows(resources, DEAD_LETTERS, connection):
             return []
         connection.register("decided", resources.decisions.all(wanted.hour))
         found = connection.execute(QUERY, bound)

@@ -22,10 +22,10 @@ from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.commands.running import HourRun, instance, run_hour
 from pipeline_assets.commands.search import search
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.core.quality import COMPARED_DIGITS
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.sample.catalogue import catalogue, write_feed
 from pipeline_assets.sample.shop import Shop

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from uuid import uuid4
 
 from pipeline_assets.commands.index import missing
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.errors import Overtaken, without_secrets
-from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.resources import FALLBACK, PRIMARY, Resources, load_model
 from pipeline_assets.settings import unknown_variables
 from pipeline_assets.store.files import write_durably

@@ -8,12 +8,13 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from pipeline_assets.core.names import ITEMS
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.engine.inputs import ROLES
 from pipeline_assets.errors import FeedError
 from pipeline_assets.feed.index import named_hour, numbered_hour
 from pipeline_assets.ingest.changes import is_built
-from pipeline_assets.ingest.items import ITEMS, feed_hours, latest_rows
+from pipeline_assets.ingest.items import feed_hours, latest_rows
 from pipeline_assets.ingest.keeping_out import allowed
 from pipeline_assets.resources import Resources
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from pipeline_assets.monitoring.derived import ENRICHED
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.resources import Resources
 from pipeline_assets.store.tables import Tables
 

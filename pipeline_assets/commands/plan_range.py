@@ -15,13 +15,13 @@ from typing import Any
 from pipeline_assets.commands.feed_news import CHANGED, NEW, FeedNews, look
 from pipeline_assets.commands.pace import Pace
 from pipeline_assets.commands.plan import BLOCKED, to_call
+from pipeline_assets.core.names import ITEMS
 from pipeline_assets.core.plan import Planned, Standing
 from pipeline_assets.core.rows import Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.core.status import Status
 from pipeline_assets.engine.engine import plan_hour
 from pipeline_assets.engine.orders import Order
-from pipeline_assets.ingest.items import ITEMS
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages import all_stages, strict_tables
 

@@ -3,8 +3,8 @@
 from enum import StrEnum
 from typing import Any
 
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.core.quality import COMPARED_DIGITS
-from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages import stage_tables
 

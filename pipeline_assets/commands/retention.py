@@ -3,29 +3,13 @@
 from typing import Any
 
 from pipeline_assets.resources import Resources
-from pipeline_assets.upkeep.retention import Retained, retain
+from pipeline_assets.upkeep.retention import Retained, figures, retain
 
 
 def run(resources: Resources, *, dry_run: bool) -> dict[str, Any]:
     """What went, or would go."""
     done = retain(resources, dry_run=dry_run)
     return {**figures(done), "said": _said(done, dry_run=dry_run)}
-
-
-def figures(done: Retained) -> dict[str, Any]:
-    """What a retention came to, in numbers."""
-    return {
-        "superseded_rows": dict(done.superseded),
-        "work_rows": done.work_rows,
-        "work_bytes": done.work_bytes,
-        "copies": done.packs.copies,
-        "packs_removed": len(done.packs.removed),
-        "packs_rewritten": len(done.packs.rewritten),
-        "packs_unreadable": list(done.packs.unreadable),
-        "pack_bytes": done.packs.freed_bytes,
-        "leftovers": done.leftovers,
-        "waits": done.waits,
-    }
 
 
 def _said(done: Retained, *, dry_run: bool) -> list[str]:

@@ -97,8 +97,8 @@ def run_hour(
 def run_rejects(kept_in: "dg.DagsterInstance") -> int:
     """Materialize the feed's rejects; the number of rows. Raises `RunFailed` like `run_hour`."""
     from pipeline_assets.automation.launcher import own_process_tags  # noqa: PLC0415 - likewise
+    from pipeline_assets.core.names import REJECTS  # noqa: PLC0415
     from pipeline_assets.definitions import defs  # noqa: PLC0415 - loads Dagster
-    from pipeline_assets.ingest.items import REJECTS  # noqa: PLC0415
 
     result = defs.resolve_job_def("rejects").execute_in_process(
         instance=kept_in,
@@ -115,8 +115,8 @@ def run_drill(
 ) -> tuple[str, ...]:
     """Drill the fallbacks; what the check says is wrong. Raises `RunFailed` like `run_hour`."""
     from pipeline_assets.automation.launcher import own_process_tags  # noqa: PLC0415 - likewise
+    from pipeline_assets.core.names import FALLBACK_DRILL  # noqa: PLC0415
     from pipeline_assets.definitions import defs  # noqa: PLC0415 - loads Dagster
-    from pipeline_assets.drill.drill import FALLBACK_DRILL  # noqa: PLC0415
 
     result = defs.resolve_job_def("drill").execute_in_process(
         instance=kept_in,

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.errors import RowError, classify
 from pipeline_assets.feed.rows import KINDS
 from pipeline_assets.models.features import Features
-from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.resources import Resources
 from pipeline_assets.search import Embedder, Filters, Hit, IndexDamaged, Mode, NoQuery, NoSuchFilter
 from pipeline_assets.search.filters import EVERYTHING

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline_assets.monitoring.derived import ENRICHED
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages import stage_tables
 from pipeline_assets.store.tables import Tables

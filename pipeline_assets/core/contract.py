@@ -1,7 +1,6 @@
 """The contract's columns, and the structural rules that every published table keeps."""
 
 from collections.abc import Sequence
-from datetime import datetime
 from functools import cache
 
 import pyarrow as pa
@@ -73,11 +72,6 @@ def stage_schema(key: Sequence[pa.Field], values: Sequence[pa.Field]) -> pa.Sche
         [*key, *values, *CONTRACT],
         metadata={SCHEMA_VERSION_KEY: str(SCHEMA_VERSION).encode()},
     )
-
-
-def hour_name(hour: datetime) -> str:
-    """The partition key of an hour: `YYYY-MM-DD-HH`, UTC."""
-    return f"{hour:%Y-%m-%d-%H}"
 
 
 @cache

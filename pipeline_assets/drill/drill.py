@@ -19,6 +19,7 @@ from pipeline_assets.core.chain import climb
 from pipeline_assets.core.climb import Environment
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
 from pipeline_assets.core.fingerprint import Keys
+from pipeline_assets.core.names import FALLBACK_DRILL, ITEMS
 from pipeline_assets.core.plan import Planned, Reason
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.status import Status
@@ -26,7 +27,6 @@ from pipeline_assets.drill.judging import Drilled, Example, Limits, alone, drawn
 from pipeline_assets.engine.inputs import read_ids, read_works
 from pipeline_assets.engine.shard import Surroundings
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.ingest.items import ITEMS
 from pipeline_assets.stages import all_stages, strict_tables
 from pipeline_assets.store.tables import ROW_GROUP_ROWS, WHOLE, Tables
 
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from pipeline_assets.resources import Resources
     from pipeline_assets.settings import Settings
 
-FALLBACK_DRILL = "fallback_drill"
 LOOKED_BACK_HOURS = 168
 """A week, as it is from one drill to the next: an older row says little of today's."""
 

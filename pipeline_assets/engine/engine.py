@@ -25,9 +25,10 @@ from pipeline_assets.core.status import Status
 from pipeline_assets.engine.inputs import read_ids, row_ids
 from pipeline_assets.engine.orders import Order, Report
 from pipeline_assets.engine.shard import Surroundings, decisions, present, process_shard
-from pipeline_assets.engine.workers import Death, Task, default_count, shared_workers
+from pipeline_assets.engine.workers import Death, Task, shared_workers
 from pipeline_assets.errors import CircuitOpen, Unavailable
 from pipeline_assets.store.checkpoints import Checkpoints, Guard
+from pipeline_assets.store.processes import available_cores
 from pipeline_assets.store.rung_calls import keep_calls
 from pipeline_assets.store.tables import ROW_GROUP_ROWS
 from pipeline_assets.upkeep.recovery import recover
@@ -101,7 +102,7 @@ def _worked_on(
 ) -> Iterator[Report]:
     """The manifest of each piece, in whatever order they are finished."""
     count = resources.settings.workers
-    count = default_count() if count is None else count
+    count = available_cores() if count is None else count
     share = min(count, order.stage.workers or count)
     pieces = resources.tables.pieces("items", order.hour, _rows_a_piece(order, resources, share))
     keys = Keys.of(order.stage, resources)

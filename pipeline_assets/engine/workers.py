@@ -228,11 +228,6 @@ def shared_workers(count: int) -> Workers:
     return workers
 
 
-def default_count() -> int:
-    """One worker for each core that this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 @dataclass(slots=True)
 class _Shift:
     """The tasks of one order, shared out among workers."""

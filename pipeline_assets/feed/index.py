@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name, hour_start
 from pipeline_assets.feed.changes import Tally
 from pipeline_assets.feed.reading import Placed
 from pipeline_assets.feed.text import BEGINNING, Start
@@ -29,7 +29,7 @@ def hour_number(time: datetime) -> int:
 
 def numbered_hour(name: str) -> int:
     """The number of the hour with this partition key."""
-    return hour_number(datetime.strptime(name, "%Y-%m-%d-%H").replace(tzinfo=UTC))
+    return hour_number(hour_start(name))
 
 
 def named_hour(number: int) -> str:

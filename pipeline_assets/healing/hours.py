@@ -12,12 +12,12 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
+from pipeline_assets.core.names import QUALITY_SUMMARY
 from pipeline_assets.errors import ContractError
 from pipeline_assets.healing.rules import Degraded, Priority
 from pipeline_assets.state.database import State, hours
 from pipeline_assets.store.tables import Tables
 
-SUMMARY = "quality_summary"
 ITEMS, ENRICHED = "items", "enriched_items"
 
 
@@ -70,7 +70,7 @@ class Hours:
 
         Raises `ContractError` for one of an older program, which says too little.
         """
-        return self.keep_unknown(hour, self._tables.read(SUMMARY, hour))
+        return self.keep_unknown(hour, self._tables.read(QUALITY_SUMMARY, hour))
 
     def _insert(self, line: dict[str, Any], statement: sa.Insert) -> int:
         with self._state.transaction() as connection:
@@ -125,7 +125,7 @@ def _line(hour: str, summary: pa.Table) -> dict[str, Any]:
     missing = _NEEDED - set(summary.column_names)
     if missing:
         raise ContractError(
-            f"{SUMMARY} of {hour}",
+            f"{QUALITY_SUMMARY} of {hour}",
             f"it has no {', '.join(sorted(missing))}: an older program made it",
             "run the hour again to have it in the index of hours",
         )

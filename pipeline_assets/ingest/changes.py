@@ -12,10 +12,11 @@ from pathlib import Path
 from threading import Lock, Thread
 from typing import TYPE_CHECKING
 
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name
+from pipeline_assets.core.names import ITEMS
 from pipeline_assets.feed.changes import FeedHour, Standing, Tally, has_news, same_rows
 from pipeline_assets.feed.index import hour_number, named_hour, numbered_hour
-from pipeline_assets.ingest.items import ITEMS, is_later
+from pipeline_assets.ingest.items import is_later
 from pipeline_assets.ingest.keeping_out import allowed
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.settings import Settings

@@ -20,6 +20,7 @@ from pipeline_assets.core.contract import (
     check_contract,
     stage_schema,
 )
+from pipeline_assets.core.names import ITEMS
 from pipeline_assets.core.rows import Row, from_table, to_table
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import MAX_ERROR_CHARS, ErrorKind
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
     from pipeline_assets.feed.rows import FeedRow
     from pipeline_assets.resources import Resources
 
-ITEMS = "items"
-REJECTS = "feed_rejects"
 FAILED_FACTOR = 0.0
 
 VALUES = (

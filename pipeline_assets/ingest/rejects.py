@@ -15,9 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline_assets.core.contract import TIMESTAMP
+from pipeline_assets.core.names import REJECTS
 from pipeline_assets.feed.feed import Unread
 from pipeline_assets.feed.index import hour_number
-from pipeline_assets.ingest.items import REJECTS, REJECTS_SCHEMA
+from pipeline_assets.ingest.items import REJECTS_SCHEMA
 from pipeline_assets.store.tables import WHOLE
 
 if TYPE_CHECKING:

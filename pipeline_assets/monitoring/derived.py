@@ -16,12 +16,11 @@ from pipeline_assets.core.contract import (
     SCHEMA_VERSION_KEY,
     TIMESTAMP,
 )
+from pipeline_assets.core.names import DEAD_LETTERS, ENRICHED, QUALITY_SUMMARY, RETRY_QUEUE
 from pipeline_assets.core.quality import COMPARED_DIGITS
-from pipeline_assets.healing.hours import SUMMARY
 from pipeline_assets.store.tables import Tables
 
 STAGE_TABLES = ("items", "fetched", "validated", "extracted_text", "image_labels", "embeddings")
-ENRICHED = "enriched_items"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,6 @@ class Derived:
     partitions add it. `meanings` says what the columns hold, but those that stage tables have too.
     """
 
-    name: str
     description: str
     query: str
     meanings: Mapping[str, str]
@@ -66,8 +64,7 @@ TROUBLE_MEANINGS = {
     "last_seen": "when it was last tried",
 }
 
-QUALITY_SUMMARY = Derived(
-    SUMMARY,
+_SUMMARY = Derived(
     "Rows, quality and improvable rows of an hour, by stage, status, rung and reason.",
     """
     SELECT stage, status, rung, error_kind,
@@ -106,8 +103,7 @@ QUALITY_SUMMARY = Derived(
     },
 )
 
-RETRY_QUEUE = Derived(
-    "retry_queue",
+_QUEUE = Derived(
     "Improvable rows of items under the threshold, worst item first, at LOW priority.",
     """
     SELECT troubles.item_id, 'LOW' AS priority, enriched.quality AS item_quality,
@@ -125,8 +121,7 @@ RETRY_QUEUE = Derived(
     },
 )
 
-DEAD_LETTERS = Derived(
-    "dead_letters",
+_LETTERS = Derived(
     "Rows that trying again cannot help, each with its reason.",
     """
     SELECT item_id, stage, role, error_kind, error, attempts, cost_usd, first_seen, last_seen, key
@@ -137,43 +132,44 @@ DEAD_LETTERS = Derived(
     TROUBLE_MEANINGS,
 )
 
-DERIVED = (QUALITY_SUMMARY, RETRY_QUEUE, DEAD_LETTERS)
+DERIVED: Mapping[str, Derived] = MappingProxyType(
+    {QUALITY_SUMMARY: _SUMMARY, RETRY_QUEUE: _QUEUE, DEAD_LETTERS: _LETTERS}
+)
 
 
 def derive(
     tables: Tables,
-    table: Derived,
+    name: str,
     hour: str,
     threshold: float,
     stages: Sequence[str] = (*STAGE_TABLES, ENRICHED),
     reach: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> pa.Table:
-    """An hour of a derived table, from the stage tables that there are.
+    """An hour of the derived table of this name, from the stage tables that there are.
 
     `reach` names the stages with an accelerated rung, and their rungs down to the best of those.
     """
     import duckdb  # noqa: PLC0415 - a tenth of a second that loading the definitions need not cost
 
-    rows = bookkeeping(tables, hour, stages)
+    query, rows = DERIVED[name].query, bookkeeping(tables, hour, stages)
     enriched = tables.read(ENRICHED, hour, ["item_id", "quality", "priority"])
     bound = {
         "threshold": round(threshold, COMPARED_DIGITS),
         "digits": COMPARED_DIGITS,
     }
-    used = {name: value for name, value in bound.items() if f"${name}" in table.query}
+    used = {name: value for name, value in bound.items() if f"${name}" in query}
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("rows", rows.append_column("accelerated", _accelerated(rows, reach)))
         connection.register("enriched", enriched)
-        connection.register("before", _before(tables, table, hour))
+        connection.register("before", _before(tables, name, hour))
         connection.execute(TROUBLES)
-        made = connection.sql(table.query, params=used).to_arrow_table()
+        made = connection.sql(query, params=used).to_arrow_table()
     return made.replace_schema_metadata({SCHEMA_VERSION_KEY: str(SCHEMA_VERSION).encode()})
 
 
-def _before(tables: Tables, table: Derived, hour: str) -> pa.Table:
+def _before(tables: Tables, name: str, hour: str) -> pa.Table:
     """When the trouble in the present slice was first seen; not every table or slice says so."""
-    name = table.name
     if tables.exists(name, hour) and "first_seen" in tables.schema(name, hour).names:
         return tables.read(name, hour, BEFORE.names)
     return BEFORE.empty_table()

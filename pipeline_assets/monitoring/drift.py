@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
+from pipeline_assets.core.names import ITEM_FEATURES as FEATURES
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.monitoring.drift_tests import (
     FALSE_ALARMS,
@@ -19,12 +20,10 @@ from pipeline_assets.monitoring.drift_tests import (
     compare_categories,
     compare_numbers,
 )
-from pipeline_assets.monitoring.item_features import NAME as FEATURES
 from pipeline_assets.store.s3_storage import S3Storage
 from pipeline_assets.store.s3_urls import S3Url
 from pipeline_assets.store.tables import Tables
 
-NAME = "drift"
 REFERENCE_HOURS = 24
 """A day, so that what always differs between day and night is in the reference."""
 MIN_ROWS = 100

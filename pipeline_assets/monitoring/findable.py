@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline_assets.core.fingerprint import digest
-from pipeline_assets.monitoring.derived import ENRICHED
+from pipeline_assets.core.names import ENRICHED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -8,15 +8,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
-from pipeline_assets.monitoring.derived import ENRICHED, bookkeeping
-from pipeline_assets.monitoring.item_features import NAME as FEATURES
+from pipeline_assets.core.names import ENRICHED, HOUR_STATISTICS
+from pipeline_assets.core.names import ITEM_FEATURES as FEATURES
+from pipeline_assets.monitoring.derived import bookkeeping
 
 if TYPE_CHECKING:
     from pipeline_assets.resources import Resources
 
 log = logging.getLogger(__name__)
 
-NAME = "hour_statistics"
 INPUT, PREDICTION, LATENCY = "input", "prediction", "latency"
 
 FEED_COLUMNS = ("name", "description", "document_url", "image_url")
@@ -89,7 +89,7 @@ def hour_statistics(resources: "Resources", hour: str, stages: Sequence[str]) ->
         connection.register("categories", _categories(features))
         made = connection.sql(QUERY).to_arrow_table()
     made = made.filter(pc.field("value").is_valid())
-    log.info("%s: %s of %d items in %d rows", hour, NAME, items.num_rows, made.num_rows)
+    log.info("%s: %s of %d items in %d rows", hour, HOUR_STATISTICS, items.num_rows, made.num_rows)
     return made.select(SCHEMA.names).cast(SCHEMA)
 
 

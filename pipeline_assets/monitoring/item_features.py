@@ -11,15 +11,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.core.status import Role, Status
 from pipeline_assets.errors import RowError
-from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.store.blobs import BlobRef
 
 if TYPE_CHECKING:
     from pipeline_assets.resources import Resources
 
-NAME = "item_features"
 SAMPLED_PICTURES = 500
 """Pictures of an hour whose brightness is measured: half a standard deviation is found in as many.
 At 640x480 a JPEG takes 0.3 ms, a PNG 4."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from pipeline_assets.core.names import QUALITY_SUMMARY
 from pipeline_assets.errors import ContractError
-from pipeline_assets.healing.hours import SUMMARY
-from pipeline_assets.monitoring.derived import QUALITY_SUMMARY, derive
+from pipeline_assets.monitoring.derived import derive
 from pipeline_assets.stages import stage_tables, within_reach
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def learn_hours(resources: Resources, timer: Callable[[], float] = time.monotoni
 
 def _unknown(resources: Resources, looked_back_to: str | None) -> list[str]:
     known = resources.hours.names()
-    there = reversed(resources.tables.hours(SUMMARY))
+    there = reversed(resources.tables.hours(QUALITY_SUMMARY))
     return [
         hour
         for hour in there

@@ -10,11 +10,10 @@ from datetime import datetime, timedelta
 import pyarrow as pa
 
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
+from pipeline_assets.core.names import ENRICHED, RECOVERY
 from pipeline_assets.healing.rules import Priority
-from pipeline_assets.monitoring.derived import ENRICHED, bookkeeping
+from pipeline_assets.monitoring.derived import bookkeeping
 from pipeline_assets.store.tables import Tables
-
-NAME = "recovery"
 
 SCHEMA = pa.schema(
     [
@@ -90,7 +89,7 @@ def recovery(
     """
     import duckdb  # noqa: PLC0415 - a tenth of a second that loading the definitions need not cost
 
-    before = tables.read(NAME, hour) if tables.exists(NAME, hour) else SCHEMA.empty_table()
+    before = tables.read(RECOVERY, hour) if tables.exists(RECOVERY, hour) else SCHEMA.empty_table()
     limits = {
         "priority": [each.value for each in objectives],
         "objective_s": [each.total_seconds() for each in objectives.values()],

@@ -5,15 +5,14 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
+from pipeline_assets.core.names import ENRICHED, RECOVERY
 from pipeline_assets.core.quality import COMPARED_DIGITS
-from pipeline_assets.monitoring.derived import ENRICHED, bookkeeping
+from pipeline_assets.monitoring.derived import bookkeeping
 from pipeline_assets.monitoring.findable import Findable
-from pipeline_assets.monitoring.recovery import NAME as RECOVERY
 from pipeline_assets.monitoring.recovery import SCHEMA as RECOVERY_SCHEMA
 from pipeline_assets.store.rung_calls import read_calls
 from pipeline_assets.store.tables import Tables
 
-NAME = "reliability"
 WORKFLOW, USABLE = "through all stages", "usable: quality at the threshold"
 FINDABLE = "findable by its own name"
 

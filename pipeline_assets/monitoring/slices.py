@@ -19,8 +19,8 @@ import pyarrow.compute as pc
 
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.errors import LeaseHeld, LeaseLost, Overtaken, StorageError
+from pipeline_assets.state.leases import FORGETTING
 from pipeline_assets.store.tables import PART, WHOLE, Tables, table_name
-from pipeline_assets.upkeep.forgetting import NAME as FORGETTING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence

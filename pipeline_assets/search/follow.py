@@ -9,6 +9,7 @@ import json
 import logging
 from pathlib import Path
 
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.search.errors import IndexDamaged
 from pipeline_assets.search.index import SearchIndex
 from pipeline_assets.store.files import write_durably
@@ -17,7 +18,6 @@ from pipeline_assets.store.tables import PART, Tables
 
 log = logging.getLogger(__name__)
 
-ENRICHED = "enriched_items"
 SEEN = "seen.json"
 """Which version of each hour's table is in the index beside it."""
 

@@ -12,8 +12,8 @@ from pipeline_assets.commands import breakers as breaker_commands
 from pipeline_assets.commands import dead_letters as letter_commands
 from pipeline_assets.commands import queues
 from pipeline_assets.commands import search as search_commands
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.errors import ErrorKind
-from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.resources import Resources
 from pipeline_assets.serve import figures, items, metrics
 from pipeline_assets.serve.answers import (

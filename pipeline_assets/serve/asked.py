@@ -1,12 +1,11 @@
 """What may be asked for: the parameters of each request, with their limits."""
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from starlette.datastructures import QueryParams
 
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name, parse_hour
 from pipeline_assets.core.status import Status
 from pipeline_assets.search import Filters
 from pipeline_assets.serve.errors import BadRequest
@@ -25,12 +24,7 @@ Q = TypeVar("Q", bound="Query")
 
 
 def _hour(text: str) -> str:
-    for form in ("%Y-%m-%d-%H", "%Y-%m-%dT%H", "%Y-%m-%dT%H:00"):
-        try:
-            return hour_name(datetime.strptime(text, form))  # noqa: DTZ007 - hours are UTC by name
-        except ValueError:
-            continue
-    raise ValueError("give an hour, UTC, such as 2026-03-02-06")
+    return hour_name(parse_hour(text))
 
 
 def _stage_status(text: str) -> str:

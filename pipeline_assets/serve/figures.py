@@ -5,10 +5,9 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
+from pipeline_assets.core.names import ENRICHED, QUALITY_SUMMARY
 from pipeline_assets.core.quality import COMPARED_DIGITS
 from pipeline_assets.core.status import Status
-from pipeline_assets.healing.hours import SUMMARY
-from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.resources import Resources
 from pipeline_assets.serve.answers import HourQuality, Quality, Reason, StageQuality
 from pipeline_assets.stages import all_stages, stage_tables
@@ -40,7 +39,7 @@ def quality(resources: Resources, hours: int) -> Quality:
     """The figures of so many of the newest hours."""
     bands = {"digits": COMPARED_DIGITS, "good": GOOD, "fair": FAIR}
     items = _query(resources, ITEMS, ENRICHED, hours, bands)
-    rows = _query(resources, ROWS, SUMMARY, hours, {})
+    rows = _query(resources, ROWS, QUALITY_SUMMARY, hours, {})
     stages = stage_tables(resources.settings)[1:-1]
     rows = [row for row in rows if row["stage"] in stages]
     rows.sort(key=lambda row: stages.index(row["stage"]))

@@ -6,9 +6,9 @@ from collections import OrderedDict
 from typing import Any
 
 from pipeline_assets.commands.show import show
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.core.status import Role, Status
 from pipeline_assets.errors import RowError
-from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.resources import Resources
 from pipeline_assets.search import IndexDamaged
 from pipeline_assets.serve.answers import Factor, Item

@@ -9,8 +9,8 @@ from typing import TypeVar
 
 from starlette.requests import Request
 
-from pipeline_assets.engine.workers import default_count
 from pipeline_assets.serve.errors import Busy, TooLargeBody
+from pipeline_assets.store.processes import available_cores
 
 T = TypeVar("T")
 
@@ -19,7 +19,7 @@ T = TypeVar("T")
 class Limits:
     """What one service takes on. A query's own limits are in `asked`."""
 
-    at_once: int = field(default_factory=lambda: max(2, default_count()))
+    at_once: int = field(default_factory=lambda: max(2, available_cores()))
     """Requests that are worked on: as many as there are cores for this process, since a search is
     all computing. Two at a time answered eight clients within 60 ms (p95, two cores), four at a
     time within 100."""

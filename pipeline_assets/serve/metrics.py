@@ -6,7 +6,7 @@ rows heal. What is summed up over hours is of the newest `HOURS` that there are.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -14,17 +14,14 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from pipeline_assets.assets.partitions import HOUR_FORMAT
 from pipeline_assets.automation.dagster_events import JobRuns
 from pipeline_assets.core.breaker import Mode
+from pipeline_assets.core.hours import hour_end
+from pipeline_assets.core.names import DRIFT, ENRICHED, QUALITY_SUMMARY, RELIABILITY, RETRY_QUEUE
+from pipeline_assets.core.names import HOUR_STATISTICS as STATISTICS
 from pipeline_assets.core.status import Status
-from pipeline_assets.healing.hours import SUMMARY
 from pipeline_assets.healing.rules import Priority
-from pipeline_assets.monitoring.derived import ENRICHED, RETRY_QUEUE
-from pipeline_assets.monitoring.drift import NAME as DRIFT
 from pipeline_assets.monitoring.hour_statistics import LATENCY
-from pipeline_assets.monitoring.hour_statistics import NAME as STATISTICS
-from pipeline_assets.monitoring.reliability import NAME as RELIABILITY
 
 if TYPE_CHECKING:
     from pipeline_assets.resources import Resources
@@ -65,8 +62,8 @@ def prometheus_text(resources: "Resources", runs: RunsSince) -> str:
 def _of_hours(resources: "Resources") -> Iterator[GaugeMetricFamily]:
     """What the summaries of the newest hours come to."""
     tables = resources.tables
-    newest = tables.hours(SUMMARY)[-HOURS:]
-    summaries = [row for hour in newest for row in tables.read(SUMMARY, hour).to_pylist()]
+    newest = tables.hours(QUALITY_SUMMARY)[-HOURS:]
+    summaries = [row for hour in newest for row in tables.read(QUALITY_SUMMARY, hour).to_pylist()]
     yield _gauge(
         "pipeline_rows",
         f"Rows of the newest {HOURS} hours by status.",
@@ -103,7 +100,7 @@ def _of_hours(resources: "Resources") -> Iterator[GaugeMetricFamily]:
         ("stage",),
         _summed(summaries, ("stage",), "cost_usd"),
     )
-    queued = sum(tables.rows(RETRY_QUEUE.name, hour) for hour in newest)
+    queued = sum(tables.rows(RETRY_QUEUE, hour) for hour in newest)
     yield _gauge(
         "pipeline_retry_queue_rows",
         f"Improvable rows of items of the newest {HOURS} hours that are under the threshold.",
@@ -242,5 +239,4 @@ def _means(rows: Iterable[Row]) -> Samples:
 
 
 def _closed(hour: str) -> float:
-    begun = datetime.strptime(hour, HOUR_FORMAT).replace(tzinfo=UTC)
-    return (begun + timedelta(hours=1)).timestamp()
+    return hour_end(hour).timestamp()

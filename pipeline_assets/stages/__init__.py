@@ -2,8 +2,8 @@
 
 from functools import lru_cache
 
+from pipeline_assets.core.names import ITEMS
 from pipeline_assets.core.stage import Stage
-from pipeline_assets.ingest.items import ITEMS
 from pipeline_assets.settings import Settings
 from pipeline_assets.stages import classify_image, embed, extract_text, fetch, store, validate
 from pipeline_assets.stages.added import added_stages
@@ -57,6 +57,16 @@ def within_reach(settings: Settings) -> dict[str, tuple[str, ...]]:
             down_to = min(accelerated) + 1
             reach[stage.name] = tuple(rung.name for rung in stage.rungs[:down_to])
     return reach
+
+
+def accelerated_rungs(settings: Settings) -> tuple[str, ...]:
+    """The breakers that are back when the accelerator is."""
+    return tuple(
+        f"{stage.name}.{rung.name}"
+        for stage in all_stages(settings)
+        for rung in stage.rungs
+        if rung.accelerated
+    )
 
 
 def strict_tables(settings: Settings) -> frozenset[str]:

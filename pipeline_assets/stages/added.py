@@ -13,35 +13,13 @@ from pathlib import Path
 import pyarrow as pa
 
 from pipeline_assets.core.contract import CONTRACT_NAMES
+from pipeline_assets.core.names import ITEMS, TAKEN
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.core.status import Role
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.ingest.items import ITEMS, REJECTS, SCHEMA
-from pipeline_assets.monitoring.derived import DERIVED, ENRICHED
-from pipeline_assets.store.rung_calls import NAME as RUNG_CALLS
+from pipeline_assets.ingest.items import SCHEMA
 
 SETTING = "PIPELINE_STAGES"
-OTHER_TABLES = frozenset(
-    {
-        REJECTS,
-        ENRICHED,
-        RUNG_CALLS,
-        "accelerator",
-        "search_index",
-        "drift",
-        "item_features",
-        "hour_statistics",
-        "fallback_drill",
-        "recovery",
-        "reliability",
-        "retention",
-        "decisions",
-        "forgotten",
-        *(table.name for table in DERIVED),
-    }
-)
-"""What is no stage to be read, and has its name all the same."""
-
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 KEPT_BY_DAGSTER = frozenset(
     {
@@ -99,7 +77,7 @@ def _problems(stage: Stage, tables: Tables) -> Iterator[str]:
                 f"{name!r} cannot name an asset, a folder and a breaker; use lower-case letters, "
                 "digits and _, begin with a letter, and avoid Python's and Dagster's own words"
             )
-    if stage.name in {*tables, *OTHER_TABLES}:
+    if stage.name in {*tables, *TAKEN}:
         yield f"there is a table {stage.name!r} already; give its STAGE another name"
     for column in stage.values:
         if column.name in {*stage.key_names, *CONTRACT_NAMES}:

@@ -17,12 +17,12 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
+from pipeline_assets.core.names import DECISIONS
 from pipeline_assets.core.plan import Decision, Verdict
 from pipeline_assets.core.rows import RowId
 from pipeline_assets.state.database import State, decisions
 from pipeline_assets.store.tables import Tables
 
-NAME = "decisions"
 KEY = ("hour", "stage", "item_id", "role")
 NO_ROLE = ""
 """A null would not be equal to itself in the database's primary key; tables have a null."""
@@ -73,7 +73,7 @@ class Decisions:
 
     def hours(self) -> list[str]:
         """The hours whose decisions lie beside the tables, oldest first."""
-        return self._tables.hours(NAME)
+        return self._tables.hours(DECISIONS)
 
     def decide(self, rows: Iterable[DeadRow], verdict: Verdict, why: str) -> None:
         """Note a verdict on rows, in the place of earlier ones; hour by hour, each whole."""
@@ -96,24 +96,24 @@ class Decisions:
         # takes it in. So nothing that a slice ever held is dropped, whatever became of the
         # database. The lock is held until the commit: a slice is made of all that was decided.
         with self._alone(), self._state.transaction() as connection:
-            seen = self._tables.version(NAME, hour)  # before a look at what it holds
+            seen = self._tables.version(DECISIONS, hour)  # before a look at what it holds
             self._take_in(connection, self._kept(hour))
             made_at = self._state.now(connection)
             connection.execute(
                 self._upsert(), [_record(row, verdict, why, made_at) for row in rows]
             )
             slice_ = self._read(connection, hour).select(SCHEMA.names)
-            self._tables.write(NAME, hour, slice_, seen=seen)
+            self._tables.write(DECISIONS, hour, slice_, seen=seen)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
         self._locks.mkdir(parents=True, exist_ok=True)
-        with (self._locks / f"{NAME}.lock").open("w") as file:
+        with (self._locks / f"{DECISIONS}.lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
     def _kept(self, hour: str) -> list[dict[str, Any]]:
-        if not self._tables.exists(NAME, hour):
+        if not self._tables.exists(DECISIONS, hour):
             return []
         return [
             {
@@ -123,7 +123,7 @@ class Decisions:
                 "made_at": row["made_at"].timestamp(),
                 "seen": row["seen"].timestamp(),
             }
-            for row in self._tables.read(NAME, hour).to_pylist()
+            for row in self._tables.read(DECISIONS, hour).to_pylist()
         ]
 
     def _take_in(self, connection: sa.Connection, kept: Sequence[dict[str, Any]]) -> None:

@@ -10,10 +10,10 @@ import pyarrow as pa
 
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
 from pipeline_assets.core.forgotten import Forgotten
+from pipeline_assets.core.names import FORGOTTEN
 from pipeline_assets.state.leases import Leases
 from pipeline_assets.store.tables import WHOLE, Tables
 
-NAME = "forgotten"
 SCHEMA = pa.schema(
     [
         pa.field("mark", pa.string(), nullable=False),
@@ -35,16 +35,16 @@ class ForgottenList:
 
     def add(self, marks: Iterable[str], now: datetime) -> None:
         """Keep these out from now on. Raises `LeaseHeld` while somebody else adds some."""
-        with self._leases.acquire(f"{NAME}/{WHOLE}") as lease, lease.publishing():
-            seen = self._tables.version(NAME, WHOLE)
+        with self._leases.acquire(f"{FORGOTTEN}/{WHOLE}") as lease, lease.publishing():
+            seen = self._tables.version(FORGOTTEN, WHOLE)
             before = self._table()
             new = sorted(set(marks).difference(before["mark"].to_pylist()))
             if new:
                 added = pa.table({"mark": new, "since": [now] * len(new)}, schema=SCHEMA)
-                self._tables.write(NAME, WHOLE, pa.concat_tables([before, added]), seen=seen)
+                self._tables.write(FORGOTTEN, WHOLE, pa.concat_tables([before, added]), seen=seen)
 
     def _table(self) -> pa.Table:
         try:
-            return self._tables.read(NAME, WHOLE)
+            return self._tables.read(FORGOTTEN, WHOLE)
         except FileNotFoundError:
             return SCHEMA.empty_table()

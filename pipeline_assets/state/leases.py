@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 LEASE_S = 60.0
 RENEW_EVERY_S = LEASE_S / 4
 
+FORGETTING = "forgetting"
+"""The lease of whoever takes rows out of tables: one at a time."""
+
 
 class Leases:
     """Hands out leases from the state database; `locks` is a folder for the file locks."""

@@ -21,3 +21,8 @@ def _is_zombie(process: int) -> bool:
     except OSError:  # gone meanwhile, or a system without /proc
         return False
     return stat.rpartition(")")[2].split()[0] == "Z"
+
+
+def available_cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0))

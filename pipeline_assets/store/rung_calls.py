@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 
 from pipeline_assets.core.climb import RungStats
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
+from pipeline_assets.core.names import RUNG_CALLS
 from pipeline_assets.store.footers import Footer
 from pipeline_assets.store.tables import PART, Tables, TableWriter, check_version
 
-NAME = "rung_calls"
 SCHEMA = pa.schema(
     [
         pa.field("run_id", pa.string()),
@@ -69,13 +69,13 @@ def keep_calls(
 
 def calls_name(stage: str, hour: str) -> str:
     """What the calls of a stage and hour are called in the storage of tables."""
-    return f"{NAME}/hour={hour}/stage={stage}/{PART}"
+    return f"{RUNG_CALLS}/hour={hour}/stage={stage}/{PART}"
 
 
 def read_calls(tables: Tables, hour: str) -> pa.Table:
     """The calls of all stages of an hour, with the column `stage`."""
     parts = [SCHEMA.append(pa.field("stage", pa.string())).empty_table()]
-    for name in tables.storage.names(f"{NAME}/hour={hour}", f"stage=*/{PART}"):
+    for name in tables.storage.names(f"{RUNG_CALLS}/hour={hour}", f"stage=*/{PART}"):
         stage = name.split("/")[-2].removeprefix("stage=")
         read = _read(tables, stage, hour)
         parts.append(read.append_column("stage", pa.array([stage] * read.num_rows, pa.string())))
@@ -93,4 +93,4 @@ def _read(tables: Tables, stage: str, hour: str) -> pa.Table:
 
 
 def _name(stage: str, hour: str) -> str:
-    return f"{NAME} of {stage}, {hour}"
+    return f"{RUNG_CALLS} of {stage}, {hour}"

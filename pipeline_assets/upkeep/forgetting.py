@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from pipeline_assets.core.forgotten import ITEM, URL, mark
-from pipeline_assets.ingest.items import ITEMS
-from pipeline_assets.monitoring.derived import ENRICHED
+from pipeline_assets.core.names import ENRICHED, ITEMS
+from pipeline_assets.state.leases import FORGETTING
 from pipeline_assets.store.checkpoints import shard_tables
 from pipeline_assets.store.tables import WHOLE
 from pipeline_assets.upkeep.compaction import Rules, compact
@@ -48,8 +48,7 @@ if TYPE_CHECKING:
 
     from pipeline_assets.resources import Resources
 
-NAME = "forgetting"
-NOTE = f"{NAME}.json"
+NOTE = f"{FORGETTING}.json"
 """Beside the shards, while it is under way: what is to be found. It names names, and goes last."""
 
 URLS = ("http://", "https://", "s3://")
@@ -84,7 +83,7 @@ def forget(resources: Resources, traces: Traces) -> Erased:
     Raises `LeaseHeld` where a run is at work on the rows, or fetches: what was done until then
     stays done, and the next one goes on from there.
     """
-    with resources.leases.acquire(f"{NAME}/{WHOLE}"):
+    with resources.leases.acquire(f"{FORGETTING}/{WHOLE}"):
         noted = _noted(resources)
         traces = traces if noted is None else traces | noted
         resources.shards.put(NOTE, _stored(traces))

@@ -10,16 +10,14 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import groupby
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
+from pipeline_assets.core.names import DECISIONS, ENRICHED, ITEMS
 from pipeline_assets.errors import LeaseHeld
-from pipeline_assets.ingest.items import ITEMS
-from pipeline_assets.monitoring.derived import ENRICHED
-from pipeline_assets.state.decisions import NAME as DECISIONS
+from pipeline_assets.state.leases import FORGETTING
 from pipeline_assets.store.checkpoints import Checkpoints, shard_tables
 from pipeline_assets.store.tables import WHOLE
 from pipeline_assets.upkeep.compaction import Compacted, Rules, compact, look
-from pipeline_assets.upkeep.forgetting import NAME as FORGETTING
 from pipeline_assets.upkeep.forgetting import count_rows, erase_rows, everywhere
 from pipeline_assets.upkeep.leftovers import remove_leftovers
 from pipeline_assets.upkeep.references import MEMORY
@@ -86,6 +84,22 @@ def retain(resources: Resources, *, dry_run: bool = False) -> Retained:
             done.waits.append(str(held))
         done.leftovers = remove_leftovers(resources)
     return done
+
+
+def figures(done: Retained) -> dict[str, Any]:
+    """What a retention came to, in numbers."""
+    return {
+        "superseded_rows": dict(done.superseded),
+        "work_rows": done.work_rows,
+        "work_bytes": done.work_bytes,
+        "copies": done.packs.copies,
+        "packs_removed": len(done.packs.removed),
+        "packs_rewritten": len(done.packs.rewritten),
+        "packs_unreadable": list(done.packs.unreadable),
+        "pack_bytes": done.packs.freed_bytes,
+        "leftovers": done.leftovers,
+        "waits": done.waits,
+    }
 
 
 def _rules(resources: Resources) -> Rules:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline_assets import analytics
-from pipeline_assets.core.contract import TIMESTAMP, hour_name
+from pipeline_assets.core.contract import TIMESTAMP
+from pipeline_assets.core.hours import hour_name
 from pipeline_assets.resources import Resources
 from pipeline_assets.settings import load_settings
 from pipeline_assets.store.storage import Storage

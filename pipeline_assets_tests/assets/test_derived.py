@@ -9,8 +9,9 @@ from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.assets.monitoring import WATCHED
 from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.commands.search import search
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.core.status import Status
-from pipeline_assets.monitoring.derived import DERIVED, ENRICHED, STAGE_TABLES
+from pipeline_assets.monitoring.derived import DERIVED, STAGE_TABLES
 from pipeline_assets.monitoring.reliability import FINDABLE, USABLE, WORKFLOW
 from pipeline_assets.resources import opened
 from pipeline_assets.store.tables import Tables
@@ -20,7 +21,7 @@ from pipeline_assets_tests.conftest import HOUR
 
 ALL = ITEMS + 2
 THRESHOLD = 0.8
-NAMES = (*(table.name for table in DERIVED), "recovery", "reliability", *WATCHED)
+NAMES = (*DERIVED, "recovery", "reliability", *WATCHED)
 
 
 def quality(row: hours.Row) -> float:

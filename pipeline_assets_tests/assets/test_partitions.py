@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from pipeline_assets.assets.partitions import hourly
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name
 from pipeline_assets.settings import load_settings
 
 START = datetime(2026, 3, 2, 6, tzinfo=UTC)

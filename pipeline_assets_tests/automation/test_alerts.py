@@ -18,11 +18,10 @@ from pipeline_assets.alerting.rules import SUMMARY, Alert, Severity
 from pipeline_assets.automation import dagster_events
 from pipeline_assets.automation.alerts import NAME, SCHEDULE, _tick
 from pipeline_assets.automation.dagster_events import PARTITION, WILL_RETRY, running_since
-from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.definitions import defs
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.sample.shop import Shop
-from pipeline_assets.stages import STAGES
+from pipeline_assets.stages import STAGES, accelerated_rungs
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, Clock, Goods
 

@@ -15,10 +15,9 @@ from pipeline_assets.automation.conditions import (
     open_breakers,
 )
 from pipeline_assets.core.breaker import BreakerRule, Mode
+from pipeline_assets.core.names import ENRICHED, RECOVERY
 from pipeline_assets.errors import Overloaded
 from pipeline_assets.healing.rules import Priority
-from pipeline_assets.monitoring.derived import ENRICHED
-from pipeline_assets.monitoring.recovery import NAME as RECOVERY
 from pipeline_assets.monitoring.recovery import SCHEMA
 from pipeline_assets.resources import Resources
 from pipeline_assets.state.breakers import BreakerGate, BreakerPermit

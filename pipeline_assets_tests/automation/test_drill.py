@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from pipeline_assets.core.names import FALLBACK_DRILL
 from pipeline_assets.definitions import defs
-from pipeline_assets.drill.drill import FALLBACK_DRILL
 
 
 def test_it_drills_on_sunday_mornings() -> None:

@@ -10,16 +10,12 @@ import pytest
 from pipeline_assets.accelerator.accelerator import Fault, Health, InjectedFault
 from pipeline_assets.accelerator.health import HealthState
 from pipeline_assets.accelerator.health_store import Probe
-from pipeline_assets.automation.health import (
-    ACCELERATOR,
-    PROBED_EVERY_S,
-    RESOURCE,
-    AcceleratorHealth,
-)
-from pipeline_assets.commands.accelerator import accelerated_rungs
+from pipeline_assets.automation.health import PROBED_EVERY_S, RESOURCE, AcceleratorHealth
 from pipeline_assets.core.breaker import Mode
+from pipeline_assets.core.names import ACCELERATOR
 from pipeline_assets.definitions import defs
 from pipeline_assets.resources import Resources, opened
+from pipeline_assets.stages import accelerated_rungs
 from pipeline_assets_tests import hours
 
 NAME = "accelerator_health"

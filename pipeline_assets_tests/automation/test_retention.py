@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pipeline_assets.assets.retention import RETENTION
+from pipeline_assets.core.names import RETENTION
 from pipeline_assets.definitions import defs
 from pipeline_assets_tests import hours
 

@@ -21,8 +21,9 @@ import numpy as np
 import pyarrow as pa
 
 from pipeline_assets.analytics import Data
-from pipeline_assets.core.contract import TIMESTAMP, hour_name
-from pipeline_assets.monitoring.derived import ENRICHED
+from pipeline_assets.core.contract import TIMESTAMP
+from pipeline_assets.core.hours import hour_name
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.resources import Resources
 from pipeline_assets.settings import load_settings
 from pipeline_assets.store.tables import Tables

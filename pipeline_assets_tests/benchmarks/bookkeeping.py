@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
+from pipeline_assets.core.names import ITEMS
 from pipeline_assets.core.rows import Row, to_table
 from pipeline_assets.core.status import Status
 from pipeline_assets.engine.engine import materialize
@@ -108,7 +109,7 @@ def _worked(resources: Resources, hour: str, rows: int) -> float:
 
 
 def _write_items(resources: Resources, hour: str, rows: int) -> None:
-    with resources.tables.writer(items.ITEMS, hour, items.SCHEMA, _unchecked) as writer:
+    with resources.tables.writer(ITEMS, hour, items.SCHEMA, _unchecked) as writer:
         for start in range(0, rows, ROW_GROUP_ROWS):
             numbers = range(start, min(rows, start + ROW_GROUP_ROWS))
             writer.write(to_table([_item(number) for number in numbers], items.SCHEMA))

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline_assets.core.names import ITEMS
 from pipeline_assets.core.rows import Row, to_table
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.core.status import Status
@@ -156,7 +157,7 @@ def _check(resources: Resources, stages: Sequence[Stage], rows: int) -> None:
 
 
 def _write_items(resources: Resources, hour: str, urls: Sequence[str]) -> None:
-    with resources.tables.writer(items.ITEMS, hour, items.SCHEMA, _unchecked) as writer:
+    with resources.tables.writer(ITEMS, hour, items.SCHEMA, _unchecked) as writer:
         for start in range(0, len(urls), ROW_GROUP_ROWS):
             rows = [
                 _item(start + offset, url)

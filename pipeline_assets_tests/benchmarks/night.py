@@ -23,7 +23,7 @@ from rich.table import Table
 
 from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.commands.accelerator import heal
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name
 from pipeline_assets.healing.hours import Cause
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.sample.catalogue import catalogue, write_feed

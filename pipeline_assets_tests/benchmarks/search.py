@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from pipeline_assets.core.contract import TIMESTAMP, hour_name, list_of
+from pipeline_assets.core.contract import TIMESTAMP, list_of
+from pipeline_assets.core.hours import hour_name
 from pipeline_assets.search import Embedder, SearchIndex
 from pipeline_assets.stages.store import FACTOR_TYPE
 from pipeline_assets_tests.benchmarks.measure import Measure, Wanted

@@ -15,7 +15,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name
 from pipeline_assets.healing.rules import Outcome, Priority
 from pipeline_assets.state.database import State, heal_requests, hours
 from pipeline_assets_tests.benchmarks.measure import Measure

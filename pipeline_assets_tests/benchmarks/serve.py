@@ -20,7 +20,7 @@ import aiohttp
 import numpy as np
 import uvicorn
 
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.search import SearchIndex
 from pipeline_assets.serve.app import application

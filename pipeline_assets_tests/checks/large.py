@@ -14,8 +14,9 @@ from pipeline_assets.checks.expectations import (
 )
 from pipeline_assets.checks.limits import limits_by_asset
 from pipeline_assets.checks.suites import SuiteResult
+from pipeline_assets.core.names import ITEMS
 from pipeline_assets.core.status import Role
-from pipeline_assets.ingest.items import ITEMS, REQUIRED, SCHEMA
+from pipeline_assets.ingest.items import REQUIRED, SCHEMA
 from pipeline_assets.stages import STAGES
 
 THRESHOLD = 0.8

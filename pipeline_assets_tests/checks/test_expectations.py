@@ -25,7 +25,7 @@ from pipeline_assets.checks.suites import (
 )
 from pipeline_assets.checks.suites import rule as suite_rule
 from pipeline_assets.core.contract import RESOURCE_KEY, stage_schema
-from pipeline_assets.monitoring.derived import ENRICHED
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets_tests.checks.tables import (
     FAILED,
     FALLBACK,

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from pipeline_assets.checks.freshness import NAME, age_of, stale
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.definitions import defs
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.monitoring.derived import ENRICHED
 from pipeline_assets.settings import load_settings
 from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests import hours

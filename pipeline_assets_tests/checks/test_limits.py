@@ -3,8 +3,8 @@
 import pytest
 
 from pipeline_assets.checks.limits import Limits, limits_by_asset
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.monitoring.derived import ENRICHED
 
 ASSETS = ("image_labels", ENRICHED)
 

@@ -12,9 +12,9 @@ import pytest
 
 from pipeline_assets.assets.partitions import hourly
 from pipeline_assets.checks.monitoring import drift_check, volume_check
-from pipeline_assets.core.contract import hour_name
-from pipeline_assets.ingest.items import ITEMS, SCHEMA
-from pipeline_assets.monitoring import drift
+from pipeline_assets.core.hours import hour_name
+from pipeline_assets.core.names import DRIFT, ITEMS
+from pipeline_assets.ingest.items import SCHEMA
 from pipeline_assets.monitoring.drift import compared
 from pipeline_assets.settings import load_settings
 from pipeline_assets.store.tables import Tables
@@ -60,8 +60,8 @@ def test_the_drift_check_warns_of_what_has_moved(
     """With the feature and how far, and stops nothing."""
     data, rng = tmp_path / "data", np.random.default_rng(9)
     found = compared(source.items(500, rng), Source().items(12_000, rng))
-    Tables(data / "tables").write(drift.NAME, HOUR, found)
-    said = checked(data, drift.NAME, drift_check)
+    Tables(data / "tables").write(DRIFT, HOUR, found)
+    said = checked(data, DRIFT, drift_check)
     assert said.passed is (says is None)
     assert said.metadata["drifted_features"].value == int(says is not None)
     assert said.metadata["compared_features"].value == found.num_rows
@@ -74,8 +74,8 @@ def test_a_drift_check_that_compared_nothing_says_so(tmp_path: Path) -> None:
     """In the first hour; it passes, and why is said of each feature."""
     data, items = tmp_path / "data", Source().items(500, np.random.default_rng(9))
     found = compared(items, items.slice(0, 0))
-    Tables(data / "tables").write(drift.NAME, HOUR, found)
-    said = checked(data, drift.NAME, drift_check)
+    Tables(data / "tables").write(DRIFT, HOUR, found)
+    said = checked(data, DRIFT, drift_check)
     assert (said.passed, said.description) == (True, "nothing to compare with yet")
     assert said.metadata["compared_features"].value == 0
     assert said.metadata["label"].value == (

@@ -2,9 +2,10 @@
 
 from pipeline_assets.accelerator.accelerator import Fault
 from pipeline_assets.accelerator.health import HEALTHY_PROBES
-from pipeline_assets.commands.accelerator import accelerated_rungs, fail, heal, status
+from pipeline_assets.commands.accelerator import fail, heal, status
 from pipeline_assets.core.breaker import Mode
 from pipeline_assets.resources import Resources
+from pipeline_assets.stages import accelerated_rungs
 from pipeline_assets_tests.conftest import Clock
 
 

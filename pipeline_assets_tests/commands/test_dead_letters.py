@@ -13,9 +13,10 @@ from typer.testing import CliRunner
 
 from pipeline_assets.cli import app
 from pipeline_assets.commands.dead_letters import EVERYTHING, Wanted, dead_letters, decide
+from pipeline_assets.core.names import DEAD_LETTERS
 from pipeline_assets.core.plan import Verdict
 from pipeline_assets.errors import SettingsError
-from pipeline_assets.monitoring.derived import DEAD_LETTERS, derive
+from pipeline_assets.monitoring.derived import derive
 from pipeline_assets.resources import Resources
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR, NEXT_HOUR, FickleShop, Goods, Platform, called
@@ -25,7 +26,7 @@ from pipeline_assets_tests.hours import command
 def publish(platform: Platform, hour: str = HOUR) -> None:
     """Derive the dead letters of an hour."""
     tables = platform.resources.tables
-    tables.write(DEAD_LETTERS.name, hour, derive(tables, DEAD_LETTERS, hour, 0.8))
+    tables.write(DEAD_LETTERS, hour, derive(tables, DEAD_LETTERS, hour, 0.8))
 
 
 @pytest.fixture
@@ -189,8 +190,8 @@ def test_a_bad_row_of_the_feed_can_be_discarded_but_not_requeued(
 def test_a_slice_of_an_older_program_is_listed_and_decided_about(letters: Platform) -> None:
     """It has neither key nor first_seen."""
     tables = letters.resources.tables
-    old = tables.read(DEAD_LETTERS.name, HOUR).drop_columns(["key", "first_seen"])
-    tables.write(DEAD_LETTERS.name, HOUR, old)
+    old = tables.read(DEAD_LETTERS, HOUR).drop_columns(["key", "first_seen"])
+    tables.write(DEAD_LETTERS, HOUR, old)
     decide(letters.resources, Verdict.DISCARD, Wanted(items=("b",)), "")
     assert listed(letters)[-1] == ("b", "discard", True)
     rows = dead_letters(letters.resources, EVERYTHING)

@@ -15,7 +15,7 @@ from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.commands import doctor as doctor_module
 from pipeline_assets.commands.doctor import MAX_CLOCK_SKEW_S, Finding, doctor
 from pipeline_assets.commands.index import rebuild
-from pipeline_assets.monitoring.derived import ENRICHED
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.resources import Resources
 from pipeline_assets.search import SearchIndex
 from pipeline_assets_tests.conftest import HOUR, Goods, Platform

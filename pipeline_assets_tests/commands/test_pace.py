@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline_assets.commands.pace import ENOUGH_ROWS, LOOKED_AT, Pace
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name
 from pipeline_assets.core.rows import Row, to_table
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.core.status import Status

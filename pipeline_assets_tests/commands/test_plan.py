@@ -7,12 +7,12 @@ import pytest
 
 from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.commands import output
-from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.commands.feed_news import CHANGED, NEW
 from pipeline_assets.commands.plan import BLOCKED, NOTHING_TO_DO, plan
 from pipeline_assets.core.plan import Reason
 from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.sample.shop import Shop
+from pipeline_assets.stages import accelerated_rungs
 from pipeline_assets_tests.conftest import HOUR, ITEMS, Goods, Platform, open_resources
 
 NO_ITEMS: frozenset[str] = frozenset()

@@ -9,15 +9,14 @@ import pytest
 
 from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.commands import plan_range as module
-from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.commands.feed_news import CHANGED, NEW
 from pipeline_assets.commands.plan import BLOCKED, NOTHING_TO_DO
 from pipeline_assets.commands.plan_range import FOLLOWS, plan_range
 from pipeline_assets.core.budget import Backoff
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name
 from pipeline_assets.core.plan import Reason
 from pipeline_assets.sample.drawing import Subject
-from pipeline_assets.stages import STAGES
+from pipeline_assets.stages import STAGES, accelerated_rungs
 from pipeline_assets_tests.conftest import (
     HOUR,
     HOUR_START,

@@ -1,7 +1,8 @@
 """`retry-queue`."""
 
 from pipeline_assets.commands.queues import retry_queue
-from pipeline_assets.monitoring.derived import RETRY_QUEUE, derive
+from pipeline_assets.core.names import RETRY_QUEUE
+from pipeline_assets.monitoring.derived import derive
 from pipeline_assets.resources import Resources
 from pipeline_assets_tests.conftest import HOUR, NEXT_HOUR, Goods, Platform
 
@@ -9,7 +10,7 @@ from pipeline_assets_tests.conftest import HOUR, NEXT_HOUR, Goods, Platform
 def published(platform: Platform) -> Platform:
     """With the retry queue of the hour."""
     tables = platform.resources.tables
-    tables.write(RETRY_QUEUE.name, HOUR, derive(tables, RETRY_QUEUE, HOUR, 0.8))
+    tables.write(RETRY_QUEUE, HOUR, derive(tables, RETRY_QUEUE, HOUR, 0.8))
     return platform
 
 
@@ -46,8 +47,8 @@ def test_slices_of_older_programs_are_listed_with_the_newer(
     platform.items()
     platform.run()
     tables = published(platform).resources.tables
-    newer = tables.read(RETRY_QUEUE.name, HOUR)
-    tables.write(RETRY_QUEUE.name, NEXT_HOUR, newer.drop_columns(["first_seen", "last_seen"]))
+    newer = tables.read(RETRY_QUEUE, HOUR)
+    tables.write(RETRY_QUEUE, NEXT_HOUR, newer.drop_columns(["first_seen", "last_seen"]))
     queue = retry_queue(platform.resources, 10)
     assert [(row["hour"], row["first_seen"] is None) for row in queue] == [
         (HOUR, False),

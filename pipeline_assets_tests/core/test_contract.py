@@ -19,10 +19,10 @@ from pipeline_assets.core.contract import (
     SCHEMA_VERSION_KEY,
     broken_rules,
     check_contract,
-    hour_name,
     list_of,
     stage_schema,
 )
+from pipeline_assets.core.hours import hour_name
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import ContractError, ErrorKind
 from pipeline_assets_tests.core.builders import LABEL

@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name
 from pipeline_assets.definitions import defs
 from pipeline_assets.sample.catalogue import catalogue
 from pipeline_assets_tests import hours

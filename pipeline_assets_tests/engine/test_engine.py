@@ -11,7 +11,6 @@ import pytest
 from sqlalchemy import make_url
 
 from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
-from pipeline_assets.commands.accelerator import accelerated_rungs
 from pipeline_assets.core.plan import Planned, Standing
 from pipeline_assets.core.results import SLOW_RETRY
 from pipeline_assets.core.rows import Made, Outcome, Work
@@ -31,7 +30,7 @@ from pipeline_assets.errors import (
 )
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.drawing import SAMPLE_LABELS, Subject
-from pipeline_assets.stages import classify_image, embed
+from pipeline_assets.stages import accelerated_rungs, classify_image, embed
 from pipeline_assets.state.leases import LEASE_S
 from pipeline_assets_tests.conftest import (
     HOUR,

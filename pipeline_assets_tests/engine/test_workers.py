@@ -13,6 +13,7 @@ import pytest
 
 from pipeline_assets.commands.dead_letters import Wanted, dead_letters, decide
 from pipeline_assets.core.breaker import Mode
+from pipeline_assets.core.names import DEAD_LETTERS, ENRICHED
 from pipeline_assets.core.plan import Planned, Reason, Standing, Verdict
 from pipeline_assets.engine.engine import materialize, plan_hour
 from pipeline_assets.engine.orders import Order, Report
@@ -20,7 +21,7 @@ from pipeline_assets.engine.shard import Surroundings
 from pipeline_assets.engine.workers import Workers, WorkersDied, _Worker
 from pipeline_assets.errors import LeaseLost, StorageError
 from pipeline_assets.ingest.items import materialize_items
-from pipeline_assets.monitoring.derived import DEAD_LETTERS, ENRICHED, derive
+from pipeline_assets.monitoring.derived import derive
 from pipeline_assets.resources import Resources
 from pipeline_assets.settings import load_settings
 from pipeline_assets.stages import stage_tables, store
@@ -156,7 +157,7 @@ def test_nobody_tries_a_dead_letter_again_before_a_person_says_so(crashed: Crash
     tables = resources.tables
     tables.write(ENRICHED, HOUR, store.STAGE.schema.empty_table())
     letters_now = derive(tables, DEAD_LETTERS, HOUR, 0.8, stage_tables(resources.settings))
-    tables.write(DEAD_LETTERS.name, HOUR, letters_now)
+    tables.write(DEAD_LETTERS, HOUR, letters_now)
     letters = dead_letters(resources, Wanted(reason="worker_crash"))
     assert {letter["item_id"] for letter in letters} == set(KILLERS)
     assert decide(resources, Verdict.REQUEUE, Wanted(items=("i02",)), "mended")["rows"] == 1

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline_assets.ingest.items import ITEMS, REJECTS, materialize_items
+from pipeline_assets.core.names import ITEMS, REJECTS
+from pipeline_assets.ingest.items import materialize_items
 from pipeline_assets.ingest.rejects import materialize_rejects
 from pipeline_assets.resources import Resources
 from pipeline_assets.store.tables import WHOLE

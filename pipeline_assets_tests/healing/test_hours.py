@@ -7,11 +7,12 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipeline_assets.core.names import QUALITY_SUMMARY
 from pipeline_assets.errors import ContractError
-from pipeline_assets.healing.hours import SUMMARY, Cause, Hour, Hours
+from pipeline_assets.healing.hours import Cause, Hour, Hours
 from pipeline_assets.healing.requests import HealRequests
 from pipeline_assets.healing.rules import Degraded, Outcome, Priority, Request
-from pipeline_assets.monitoring.derived import QUALITY_SUMMARY, derive
+from pipeline_assets.monitoring.derived import derive
 from pipeline_assets.stages import within_reach
 from pipeline_assets.state.database import State
 from pipeline_assets.store.tables import Tables
@@ -140,7 +141,7 @@ def test_rows_whose_item_has_no_class_are_a_batchs(hours: Hours) -> None:
 
 def test_a_new_database_learns_from_the_slices(hours: Hours, tmp_path: Path) -> None:
     """As often as one likes; what has been published meanwhile is newer."""
-    Tables(tmp_path / "tables").write(SUMMARY, HOUR, DEGRADED)
+    Tables(tmp_path / "tables").write(QUALITY_SUMMARY, HOUR, DEGRADED)
     assert hours.names() == set()
     assert [hours.restore(HOUR), hours.restore(HOUR)] == [1, 0]
     assert [line.improvable for line in hours.all()] == [6]
@@ -153,7 +154,7 @@ def test_a_new_database_learns_from_the_slices(hours: Hours, tmp_path: Path) -> 
 def test_a_slice_of_an_older_program_says_too_little(hours: Hours, tmp_path: Path) -> None:
     """It is not taken for a good hour."""
     old = DEGRADED.drop_columns(["next_retry_at"])
-    Tables(tmp_path / "tables").write(SUMMARY, HOUR, old)
+    Tables(tmp_path / "tables").write(QUALITY_SUMMARY, HOUR, old)
     with pytest.raises(ContractError, match=r"has no next_retry_at.*run the hour again"):
         hours.restore(HOUR)
     assert hours.all() == []

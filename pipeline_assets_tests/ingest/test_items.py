@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pipeline_assets.core.names import REJECTS
 from pipeline_assets.errors import FeedError, LeaseHeld
 from pipeline_assets.ingest import items as items_module
 from pipeline_assets.ingest import rejects as feed_rejects
@@ -34,9 +35,7 @@ def write_rows(platform: Platform, *rows: dict[str, str], extra: tuple[str, ...]
 def rejects(platform: Platform) -> list[dict[str, Any]]:
     """The feed's rows that are in no hour."""
     materialize_rejects(platform.resources)
-    rows: list[dict[str, Any]] = platform.resources.tables.read(
-        items_module.REJECTS, WHOLE
-    ).to_pylist()
+    rows: list[dict[str, Any]] = platform.resources.tables.read(REJECTS, WHOLE).to_pylist()
     return rows
 
 
@@ -195,7 +194,7 @@ def test_a_sound_feed_has_no_rejects_and_the_table_its_types(platform: Platform)
     """Empty tables are tables."""
     write_rows(platform, GOOD)
     assert rejects(platform) == []
-    schema = platform.resources.tables.read(items_module.REJECTS, WHOLE).schema
+    schema = platform.resources.tables.read(REJECTS, WHOLE).schema
     assert schema == items_module.REJECTS_SCHEMA
 
 

@@ -10,15 +10,8 @@ import pytest
 
 from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.core.contract import SCHEMA_VERSION_KEY
-from pipeline_assets.monitoring.derived import (
-    DEAD_LETTERS,
-    DERIVED,
-    QUALITY_SUMMARY,
-    RETRY_QUEUE,
-    STAGE_TABLES,
-    Derived,
-    derive,
-)
+from pipeline_assets.core.names import DEAD_LETTERS, QUALITY_SUMMARY, RETRY_QUEUE
+from pipeline_assets.monitoring.derived import DERIVED, STAGE_TABLES, derive
 from pipeline_assets.monitoring.findable import Findable
 from pipeline_assets.monitoring.reliability import USABLE, reliability
 from pipeline_assets.stages import stage_tables, within_reach
@@ -28,7 +21,7 @@ from pipeline_assets_tests.conftest import HOUR, ITEMS, NEXT_HOUR, Goods, Platfo
 THRESHOLD = 0.8
 
 
-def derived(platform: Platform, table: Derived, hour: str = HOUR) -> list[dict[str, Any]]:
+def derived(platform: Platform, table: str, hour: str = HOUR) -> list[dict[str, Any]]:
     """The rows of a derived table."""
     return list(derive(platform.resources.tables, table, hour, THRESHOLD).to_pylist())
 
@@ -123,18 +116,18 @@ def test_an_item_at_the_threshold_is_good_enough(
     assert derive(tables, RETRY_QUEUE, HOUR, threshold).num_rows == queued
 
 
-def again(platform: Platform, table: Derived) -> list[dict[str, Any]]:
+def again(platform: Platform, table: str) -> list[dict[str, Any]]:
     """The rows of a derived table once it has replaced its slice."""
     tables = platform.resources.tables
-    tables.write(table.name, HOUR, derive(tables, table, HOUR, THRESHOLD))
-    return list(tables.read(table.name, HOUR).to_pylist())
+    tables.write(table, HOUR, derive(tables, table, HOUR, THRESHOLD))
+    return list(tables.read(table, HOUR).to_pylist())
 
 
 @pytest.mark.parametrize(
     ("table", "fault"), [(DEAD_LETTERS, "404"), (RETRY_QUEUE, "503x99")], ids=str
 )
 def test_a_trouble_that_is_seen_again_keeps_when_it_was_first_seen(
-    platform: Platform, goods: Goods, table: Derived, fault: str
+    platform: Platform, goods: Goods, table: str, fault: str
 ) -> None:
     """Though the row has been written anew."""
     platform.feed([goods.product("a", image_fault=fault)])
@@ -171,15 +164,15 @@ def test_a_slice_of_an_older_program_does_not_say_when(platform: Platform, goods
     platform.run()
     again(platform, DEAD_LETTERS)
     tables = platform.resources.tables
-    old = tables.read(DEAD_LETTERS.name, HOUR).drop_columns(["first_seen", "key"])
-    tables.write(DEAD_LETTERS.name, HOUR, old)
+    old = tables.read(DEAD_LETTERS, HOUR).drop_columns(["first_seen", "key"])
+    tables.write(DEAD_LETTERS, HOUR, old)
     [letter] = again(platform, DEAD_LETTERS)
     assert letter["first_seen"] == letter["last_seen"]
 
 
-@pytest.mark.parametrize("table", DERIVED, ids=lambda table: table.name)
+@pytest.mark.parametrize("table", DERIVED)
 def test_an_hour_without_items_has_every_table_with_its_types(
-    platform: Platform, goods: Goods, table: Derived
+    platform: Platform, goods: Goods, table: str
 ) -> None:
     """No rows, and no null-typed column."""
     platform.feed([goods.product("a")])
@@ -227,7 +220,7 @@ def test_every_table_opens_with_plain_pandas_over_its_hours(
     for table in DERIVED:
         made = derive(finished.resources.tables, table, HOUR, 0.8)
         for hour in (HOUR, NEXT_HOUR):
-            tables.write(table.name, hour, made)
-        read = pd.read_parquet(tmp_path / table.name)
+            tables.write(table, hour, made)
+        read = pd.read_parquet(tmp_path / table)
         assert len(read) == 2 * made.num_rows
         assert set(read.hour) == ({HOUR, NEXT_HOUR} if made.num_rows else set())

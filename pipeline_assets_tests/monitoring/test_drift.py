@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from pipeline_assets.core.names import ITEM_FEATURES as FEATURES
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.monitoring.drift import (
     CATEGORIES,
@@ -24,7 +25,6 @@ from pipeline_assets.monitoring.drift import (
     drift,
     said,
 )
-from pipeline_assets.monitoring.item_features import NAME as FEATURES
 from pipeline_assets.settings import load_settings
 from pipeline_assets.store.s3_storage import S3Storage
 from pipeline_assets.store.s3_urls import S3Url

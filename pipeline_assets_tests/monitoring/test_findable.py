@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets.monitoring.derived import ENRICHED
+from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.monitoring.findable import PATIENCE_S, SAMPLE, TOP, findable
 from pipeline_assets.resources import Resources
 from pipeline_assets.search.store import DATABASE

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pipeline_assets.core.names import ITEM_FEATURES as FEATURES
 from pipeline_assets.monitoring.hour_statistics import (
     INPUT,
     LATENCY,
@@ -11,7 +12,6 @@ from pipeline_assets.monitoring.hour_statistics import (
     hour_statistics,
     metadata,
 )
-from pipeline_assets.monitoring.item_features import NAME as FEATURES
 from pipeline_assets.monitoring.item_features import item_features
 from pipeline_assets.stages import stage_tables
 from pipeline_assets_tests.conftest import HOUR, ITEMS, Platform

@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterator
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.healing.hours import SUMMARY, Hours
-from pipeline_assets.monitoring.derived import QUALITY_SUMMARY, derive
+from pipeline_assets.core.names import QUALITY_SUMMARY
+from pipeline_assets.healing.hours import Hours
+from pipeline_assets.monitoring.derived import derive
 from pipeline_assets.monitoring.known_hours import PATIENCE_S, learn_hours
 from pipeline_assets.stages import stage_tables, within_reach
 from pipeline_assets_tests.conftest import HOUR, NEXT_HOUR, Goods, Platform
@@ -22,7 +23,7 @@ def old(platform: Platform, goods: Goods) -> Platform:
     platform.feed([goods.product("a", document_fault="503x99"), goods.product("b")])
     platform.items()
     platform.run()
-    platform.resources.tables.write(SUMMARY, HOUR, summary(platform))
+    platform.resources.tables.write(QUALITY_SUMMARY, HOUR, summary(platform))
     assert platform.resources.hours.all() == []
     return platform
 
@@ -49,7 +50,7 @@ def test_an_index_without_its_hours_learns_them_from_their_summaries(old: Platfo
     """Once; then nobody looks again, whatever comes to lie there."""
     assert learn_hours(old.resources) == 1
     assert dict(known(old)) == {HOUR: 1}
-    old.resources.tables.write(SUMMARY, NEXT_HOUR, summary(old))
+    old.resources.tables.write(QUALITY_SUMMARY, NEXT_HOUR, summary(old))
     assert learn_hours(old.resources) == 0
     assert dict(known(old)) == {HOUR: 1}
 
@@ -57,10 +58,10 @@ def test_an_index_without_its_hours_learns_them_from_their_summaries(old: Platfo
 def test_a_summary_that_says_too_little_is_made_anew_in_memory(old: Platform) -> None:
     """From the stage tables, as an older program left them; its slice stays as it is."""
     little = summary(old).drop_columns(NEWER_COLUMNS)
-    old.resources.tables.write(SUMMARY, HOUR, little)
+    old.resources.tables.write(QUALITY_SUMMARY, HOUR, little)
     assert learn_hours(old.resources) == 1
     assert dict(known(old)) == {HOUR: 1}
-    assert old.resources.tables.read(SUMMARY, HOUR).column_names == little.column_names
+    assert old.resources.tables.read(QUALITY_SUMMARY, HOUR).column_names == little.column_names
 
 
 def test_what_is_known_is_not_learnt_again(old: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +75,7 @@ def test_what_is_known_is_not_learnt_again(old: Platform, monkeypatch: pytest.Mo
 def test_a_look_that_runs_out_of_time_is_gone_on_with_newest_first(old: Platform) -> None:
     """A tick has a minute, and fifty thousand summaries take longer."""
     for hour in (NEXT_HOUR, THIRD_HOUR):
-        old.resources.tables.write(SUMMARY, hour, summary(old))
+        old.resources.tables.write(QUALITY_SUMMARY, hour, summary(old))
     looks = []
     for _ in range(4):
         learn_hours(old.resources, timer=halves())
@@ -91,8 +92,8 @@ def test_a_damaged_summary_keeps_no_other_hour_from_being_known(
     old: Platform, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is named, and not looked at again."""
-    old.resources.tables.write(SUMMARY, NEXT_HOUR, summary(old))
-    old.resources.tables.path(SUMMARY, NEXT_HOUR).write_bytes(b"PAR1 but no table PAR1")
+    old.resources.tables.write(QUALITY_SUMMARY, NEXT_HOUR, summary(old))
+    old.resources.tables.path(QUALITY_SUMMARY, NEXT_HOUR).write_bytes(b"PAR1 but no table PAR1")
     assert learn_hours(old.resources) == 1
     assert dict(known(old)) == {HOUR: 1}
     assert f"the hour {NEXT_HOUR} is not known to the sensors until it is run" in caplog.text

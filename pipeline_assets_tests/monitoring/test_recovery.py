@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from pipeline_assets.core.names import RECOVERY
 from pipeline_assets.healing.rules import OBJECTIVES
-from pipeline_assets.monitoring.recovery import NAME, SCHEMA, recovery
+from pipeline_assets.monitoring.recovery import SCHEMA, recovery
 from pipeline_assets.stages import stage_tables
 from pipeline_assets_tests.conftest import HOUR, NEXT_HOUR, Goods, Platform
 
@@ -19,8 +20,8 @@ def measured(platform: Platform, healthy_at: datetime | None = None) -> list[dic
     resources = platform.resources
     stages = stage_tables(resources.settings)
     made = recovery(resources.tables, HOUR, stages, healthy_at, OBJECTIVES)
-    resources.tables.write(NAME, HOUR, made)
-    return list(resources.tables.read(NAME, HOUR).to_pylist())
+    resources.tables.write(RECOVERY, HOUR, made)
+    return list(resources.tables.read(RECOVERY, HOUR).to_pylist())
 
 
 def run_later(platform: Platform, seconds: float, **options: Any) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from pipeline_assets.core.names import RECOVERY
 from pipeline_assets.healing.rules import OBJECTIVES
 from pipeline_assets.monitoring.findable import Findable
-from pipeline_assets.monitoring.recovery import NAME as RECOVERY
 from pipeline_assets.monitoring.recovery import SCHEMA as RECOVERY_SCHEMA
 from pipeline_assets.monitoring.recovery import recovery
 from pipeline_assets.monitoring.reliability import (

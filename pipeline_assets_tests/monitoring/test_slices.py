@@ -10,14 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name
 from pipeline_assets.monitoring import slices
 from pipeline_assets.monitoring.slices import compacted_name, show_all_rows
 from pipeline_assets.resources import Resources, utc_now
 from pipeline_assets.settings import load_settings
+from pipeline_assets.state.leases import FORGETTING
 from pipeline_assets.store.storage import Storage
 from pipeline_assets.store.tables import WHOLE, Tables
-from pipeline_assets.upkeep.forgetting import NAME as FORGETTING
 from pipeline_assets.upkeep.forgetting import forget, wanted
 
 NAME = "retry_queue"

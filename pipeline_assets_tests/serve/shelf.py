@@ -6,8 +6,9 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline_assets.core.names import ENRICHED, QUALITY_SUMMARY
 from pipeline_assets.core.status import Status
-from pipeline_assets.monitoring.derived import DERIVED, ENRICHED, QUALITY_SUMMARY, derive
+from pipeline_assets.monitoring.derived import DERIVED, derive
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.stages import stage_tables
@@ -31,8 +32,8 @@ def copied(finished: Path, data: Path, shop: Shop) -> Resources:
     _change(resources, "fetched", "retryable", [row["item_id"] == failed[-1] for row in fetched])
     for table in DERIVED:
         made = derive(tables, table, HOUR, 0.8, stages)
-        tables.write(table.name, HOUR, made)
-        if table is QUALITY_SUMMARY:
+        tables.write(table, HOUR, made)
+        if table == QUALITY_SUMMARY:
             resources.hours.keep(HOUR, made)
     resources.breakers.reset("image_labels.cpu_clip")
     resources.breakers.open_for("image_labels.accelerator_clip", 60.0)

@@ -11,15 +11,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline_assets.core.breaker import Mode
-from pipeline_assets.monitoring.derived import DERIVED, QUALITY_SUMMARY, derive
-from pipeline_assets.monitoring.drift import NAME as DRIFT
+from pipeline_assets.core.names import DRIFT, QUALITY_SUMMARY, RELIABILITY
+from pipeline_assets.core.names import HOUR_STATISTICS as STATISTICS
+from pipeline_assets.core.names import ITEM_FEATURES as FEATURES
+from pipeline_assets.monitoring.derived import DERIVED, derive
 from pipeline_assets.monitoring.drift import drift
 from pipeline_assets.monitoring.findable import Findable
-from pipeline_assets.monitoring.hour_statistics import NAME as STATISTICS
 from pipeline_assets.monitoring.hour_statistics import hour_statistics
-from pipeline_assets.monitoring.item_features import NAME as FEATURES
 from pipeline_assets.monitoring.item_features import item_features
-from pipeline_assets.monitoring.reliability import NAME as RELIABILITY
 from pipeline_assets.monitoring.reliability import reliability
 from pipeline_assets.serve.metrics import prometheus_text
 from pipeline_assets.serve.runs import Runs
@@ -62,8 +61,8 @@ def summed_up(finished_copy: Platform) -> Platform:
     stages, tables = stage_tables(resources.settings), resources.tables
     for table in DERIVED:
         made = derive(tables, table, HOUR, 0.8, stages)
-        tables.write(table.name, HOUR, made)
-        if table is QUALITY_SUMMARY:
+        tables.write(table, HOUR, made)
+        if table == QUALITY_SUMMARY:
             resources.hours.keep(HOUR, made)
     found = Findable(10, 9, "of ten")
     tables.write(FEATURES, HOUR, item_features(resources, HOUR, stages))

@@ -11,6 +11,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from pipeline_assets.core.names import TAKEN
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.definitions import defs
 from pipeline_assets.errors import SettingsError
@@ -23,7 +24,7 @@ from pipeline_assets.stages import (
     store,
     strict_tables,
 )
-from pipeline_assets.stages.added import KEPT_BY_DAGSTER, OTHER_TABLES, added_stages
+from pipeline_assets.stages.added import KEPT_BY_DAGSTER, added_stages
 from pipeline_assets_tests.hours import Finished, command, environment
 
 BEFORE = STAGES[:-1]
@@ -235,7 +236,7 @@ def test_a_module_that_is_not_there_says_where_it_was_looked_for(
 def test_every_table_that_is_no_stage_keeps_its_name() -> None:
     """An asset that is added to the package is known here."""
     assets = {spec.key.to_user_string() for spec in defs.resolve_all_asset_specs()}
-    assert assets - {"items", *(stage.name for stage in BEFORE)} <= OTHER_TABLES
+    assert assets - {"items", *(stage.name for stage in BEFORE)} <= TAKEN
 
 
 @pytest.mark.parametrize("name", sorted(KEPT_BY_DAGSTER))

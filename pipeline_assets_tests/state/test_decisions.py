@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
+from pipeline_assets.core.names import DECISIONS
 from pipeline_assets.core.plan import Decision, Verdict
 from pipeline_assets.errors import ContractError, StorageError
 from pipeline_assets.state.database import State
-from pipeline_assets.state.decisions import NAME, SCHEMA, DeadRow, Decisions
+from pipeline_assets.state.decisions import SCHEMA, DeadRow, Decisions
 from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR, Clock
 
@@ -41,7 +42,7 @@ class Root:
 
     def kept(self, hour: str = HOUR) -> dict[str, str]:
         """The verdicts beside the tables, by stage."""
-        rows = self.tables.read(NAME, hour).to_pylist()
+        rows = self.tables.read(DECISIONS, hour).to_pylist()
         return {row["stage"]: row["verdict"] for row in rows}
 
 
@@ -99,7 +100,7 @@ def test_every_decision_can_be_read_with_its_hour(root: Root) -> None:
         )
     ]
     assert made.all(NEXT_HOUR)["hour"].to_pylist() == [NEXT_HOUR]
-    assert root.tables.schema(NAME, HOUR).equals(SCHEMA, check_metadata=True)
+    assert root.tables.schema(DECISIONS, HOUR).equals(SCHEMA, check_metadata=True)
 
 
 def test_what_lies_beside_the_tables_fills_another_database(root: Root) -> None:
@@ -117,10 +118,10 @@ def test_an_older_decision_is_not_taken_in(root: Root) -> None:
     """The database knew better."""
     made = root.database()
     made.decide([IMAGE], Verdict.DISCARD, "")
-    before = root.tables.read(NAME, HOUR)
+    before = root.tables.read(DECISIONS, HOUR)
     root.clock.advance(1)
     made.decide([IMAGE], Verdict.REQUEUE, "")
-    root.tables.write(NAME, HOUR, before)
+    root.tables.write(DECISIONS, HOUR, before)
     made.restore(HOUR)
     assert [each.verdict for each in made.of("fetched", HOUR).values()] == [Verdict.REQUEUE]
 
@@ -191,7 +192,7 @@ def test_people_who_decide_at_once_lose_nothing(root: Root) -> None:
     for thread in threads:
         thread.join()
     items = sorted(row.id[0] for row in rows)
-    assert root.tables.read(NAME, HOUR)["item_id"].to_pylist() == items
+    assert root.tables.read(DECISIONS, HOUR)["item_id"].to_pylist() == items
     assert sorted(item for item, _role in made[0].of("fetched", HOUR)) == items
 
 
@@ -200,8 +201,8 @@ def test_a_slice_of_a_newer_program_is_not_misread(root: Root) -> None:
     made = root.database()
     made.decide([IMAGE], Verdict.DISCARD, "")
     newer = {SCHEMA_VERSION_KEY: str(SCHEMA_VERSION + 1)}
-    table: pa.Table = root.tables.read(NAME, HOUR).replace_schema_metadata(newer)
-    pq.write_table(table, root.tables.path(NAME, HOUR))
+    table: pa.Table = root.tables.read(DECISIONS, HOUR).replace_schema_metadata(newer)
+    pq.write_table(table, root.tables.path(DECISIONS, HOUR))
     with pytest.raises(ContractError, match="upgrade pipeline-assets"):
         made.decide([ITEM], Verdict.DISCARD, "")
     assert made.of("image_labels", HOUR) == {}

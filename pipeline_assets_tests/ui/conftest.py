@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from playwright.sync_api import Locator, Page, ViewportSize, expect, sync_playwright
 
-from pipeline_assets.core.contract import hour_name
+from pipeline_assets.core.hours import hour_name
 from pipeline_assets.sample.catalogue import catalogue
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets_tests import hours

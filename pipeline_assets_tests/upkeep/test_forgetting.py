@@ -49,7 +49,7 @@ def finish(platform: Platform, *hours: str) -> dict[str, int]:
         for rung, rows in called(platform.run(hour=hour)).items():
             calls[rung] = calls.get(rung, 0) + rows
         for table in DERIVED:
-            resources.tables.write(table.name, hour, derive(resources.tables, table, hour, 0.8))
+            resources.tables.write(table, hour, derive(resources.tables, table, hour, 0.8))
         resources.search.replace_hour(hour, resources.tables.read("enriched_items", hour))
     return calls
 

@@ -11,8 +11,9 @@ import pytest
 from pipeline_assets.commands.dead_letters import EVERYTHING, Wanted, dead_letters, decide
 from pipeline_assets.core.breaker import BreakerRule
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
+from pipeline_assets.core.names import DEAD_LETTERS, QUALITY_SUMMARY
 from pipeline_assets.core.plan import Verdict
-from pipeline_assets.monitoring.derived import DEAD_LETTERS, QUALITY_SUMMARY, derive
+from pipeline_assets.monitoring.derived import derive
 from pipeline_assets.stages import STAGES
 from pipeline_assets.upkeep.recovery import BORN, recover
 from pipeline_assets_tests.conftest import (
@@ -49,7 +50,7 @@ def worked(platform: Platform, goods: Goods) -> Platform:
     platform.items()
     platform.run()
     tables = platform.resources.tables
-    tables.write(DEAD_LETTERS.name, HOUR, derive(tables, DEAD_LETTERS, HOUR, 0.8))
+    tables.write(DEAD_LETTERS, HOUR, derive(tables, DEAD_LETTERS, HOUR, 0.8))
     decide(platform.resources, Verdict.DISCARD, Wanted(items=("lost",)), "the shop moved")
     return platform
 
@@ -121,7 +122,7 @@ def test_the_index_of_hours_is_known_again(worked: Platform, shop: FickleShop) -
     """From the summaries beside the tables."""
     tables = worked.resources.tables
     made = derive(tables, QUALITY_SUMMARY, HOUR, 0.8)
-    tables.write(QUALITY_SUMMARY.name, HOUR, made)
+    tables.write(QUALITY_SUMMARY, HOUR, made)
     worked.resources.hours.keep(HOUR, made)
     before = worked.resources.hours.all()
     after = reopened(worked, shop)

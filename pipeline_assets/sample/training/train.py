@@ -1,4 +1,7 @@
-"""Train a sample checkpoint: `python -m pipeline_assets.sample.training.train primary --out DIR`."""
+"""Train a sample checkpoint.
+
+Usage: python -m pipeline_assets.sample.training.train primary --out DIR
+"""
 
 import argparse
 import json

@@ -1,0 +1,23 @@
+"""The names of the tables and assets that the platform makes; a stage of one's own has another."""
+
+ITEMS = "items"
+REJECTS = "feed_rejects"
+ENRICHED = "enriched_items"
+QUALITY_SUMMARY = "quality_summary"
+RETRY_QUEUE = "retry_queue"
+DEAD_LETTERS = "dead_letters"
+RUNG_CALLS = "rung_calls"
+SEARCH_INDEX = "search_index"
+RECOVERY = "recovery"
+RELIABILITY = "reliability"
+ITEM_FEATURES = "item_features"
+HOUR_STATISTICS = "hour_statistics"
+DRIFT = "drift"
+FALLBACK_DRILL = "fallback_drill"
+RETENTION = "retention"
+ACCELERATOR = "accelerator"
+DECISIONS = "decisions"
+FORGOTTEN = "forgotten"
+
+TAKEN = frozenset(name for key, name in globals().items() if key.isupper())
+"""What a stage of one's own may not be called, besides the stages that there are."""
