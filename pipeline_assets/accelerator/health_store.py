@@ -69,8 +69,7 @@ class HealthStore:
 
     def _locked(self, connection: sa.Connection) -> HealthMemory:
         """The memory, which nobody else changes before the transaction ends."""
-        new = self._state.insert(facts).values(name=HEALTH, value=asdict(HealthMemory()))
-        connection.execute(new.on_conflict_do_nothing(index_elements=["name"]))
+        self._state.add_missing(connection, facts, name=HEALTH, value=asdict(HealthMemory()))
         query = sa.select(facts.c.value).where(facts.c.name == HEALTH).with_for_update()
         return _loaded(connection.execute(query).scalar_one())
 

@@ -13,9 +13,27 @@ import sqlalchemy as sa
 
 from pipeline_assets.alerting.notifier import NotDelivered, Notifier
 from pipeline_assets.alerting.rules import Alert, Memory, Remembered, Severity, decide, shortened
-from pipeline_assets.state.database import State, alert_outbox, alerts
+from pipeline_assets.state.database import State, metadata
 
 log = logging.getLogger(__name__)
+
+alert_outbox = sa.Table(
+    "alert_outbox",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("notifier", sa.String, nullable=False, index=True),
+    sa.Column("alert", sa.JSON, nullable=False),
+)
+
+alerts = sa.Table(
+    "alerts",
+    metadata,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("alert", sa.JSON, nullable=False),
+    sa.Column("stands", sa.Boolean, nullable=False),
+    sa.Column("untold", sa.Integer, nullable=False),
+    sa.Column("said", sa.JSON, nullable=False),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +161,7 @@ def _replace(
         for key, each in after.items()
         if before.get(key) != each
     ]
-    if changed:
-        statement = state.insert(alerts)
-        columns = {name: statement.excluded[name] for name in ("alert", "stands", "untold", "said")}
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=["key"], set_=columns), changed
-        )
+    state.upsert(connection, alerts, changed)
 
 
 def _loaded(stored: Any) -> Alert:

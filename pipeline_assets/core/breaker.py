@@ -96,7 +96,11 @@ class Probe:
 
 @dataclass(frozen=True, slots=True)
 class BreakerState:
-    """Everything that a breaker remembers; `reason` is why it stands where it does."""
+    """Everything that a breaker remembers; `reason` is why it stands where it does.
+
+    `paused_until` is for how long the other side asked for a moment's peace: calls wait for it, and
+    are not refused.
+    """
 
     mode: Mode = Mode.CLOSED
     generation: int = 0
@@ -108,6 +112,7 @@ class BreakerState:
     probes_given: int = 0
     results: tuple[bool, ...] = ()
     last_progress: float | None = None
+    paused_until: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,6 +198,11 @@ def open_for(state: BreakerState, now: float, seconds: float, reason: str) -> Br
     if state.mode is Mode.OPEN:
         return replace(state, retry_at=max(state.retry_at, until))
     return replace(_entered(state, Mode.OPEN, reason), retry_at=until)
+
+
+def pause_for(state: BreakerState, now: float, seconds: float) -> BreakerState:
+    """Remember a moment's peace that the other side asked for; of two, the longer one."""
+    return replace(state, paused_until=max(state.paused_until, now + seconds))
 
 
 def probe_early(state: BreakerState, reason: str) -> BreakerState:

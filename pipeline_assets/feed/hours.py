@@ -1,13 +1,22 @@
 """What is known of the feed's hours, in the state database; all of it can be found out again."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
 import sqlalchemy as sa
 
 from pipeline_assets.feed.changes import FeedHour, Standing
-from pipeline_assets.state.database import State, feed_hours
+from pipeline_assets.state.database import State, metadata
 
-_CHANGED = ("digest", "standing", "attempts", "since")
+feed_hours = sa.Table(
+    "feed_hours",
+    metadata,
+    sa.Column("hour", sa.String, primary_key=True),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("standing", sa.String, nullable=False, index=True),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+)
 
 
 class FeedHours:
@@ -41,12 +50,5 @@ class FeedHours:
 
     def keep(self, hours: Iterable[FeedHour]) -> None:
         """Keep these hours, in place of what was known of them."""
-        values = [{name: getattr(hour, name) for name in ("hour", *_CHANGED)} for hour in hours]
-        if not values:
-            return
-        statement = self._state.insert(feed_hours)
-        replaced = {name: statement.excluded[name] for name in _CHANGED}
         with self._state.transaction() as connection:
-            connection.execute(
-                statement.on_conflict_do_update(index_elements=["hour"], set_=replaced), values
-            )
+            self._state.upsert(connection, feed_hours, [asdict(hour) for hour in hours])

@@ -5,7 +5,18 @@ from collections.abc import Iterable, Sequence
 import sqlalchemy as sa
 
 from pipeline_assets.feed.index import FileIndex
-from pipeline_assets.state.database import State, feed_files
+from pipeline_assets.state.database import State, metadata
+
+feed_files = sa.Table(
+    "feed_files",
+    metadata,
+    sa.Column("path", sa.String, primary_key=True),
+    sa.Column("version", sa.String, nullable=False),
+    sa.Column("contents", sa.LargeBinary, nullable=False),
+    sa.Column("problem", sa.String),  # null: it was read to its end
+    sa.Column("lost", sa.BigInteger, nullable=False),
+    sa.Column("looked_at", sa.Double, nullable=False),
+)
 
 PROBLEM_HOLDS_S = 600.0
 """A file that cannot be read is left alone so long: it may be large, or mended by then."""
@@ -39,21 +50,16 @@ class FeedIndexes:
 
     def keep(self, path: str, version: str, index: FileIndex) -> None:
         """Keep a file's index in place of what was known of it."""
-        statement = self._state.insert(feed_files)
-        changed = ("version", "contents", "problem", "lost", "looked_at")
-        replaced = {name: statement.excluded[name] for name in changed}
         with self._state.transaction() as connection:
-            connection.execute(
-                statement.on_conflict_do_update(index_elements=["path"], set_=replaced),
-                {
-                    "path": path,
-                    "version": version,
-                    "contents": index.stored(),
-                    "problem": index.problem,
-                    "lost": index.lost,
-                    "looked_at": self._state.now(connection),
-                },
-            )
+            row = {
+                "path": path,
+                "version": version,
+                "contents": index.stored(),
+                "problem": index.problem,
+                "lost": index.lost,
+                "looked_at": self._state.now(connection),
+            }
+            self._state.upsert(connection, feed_files, [row])
 
     def lost(self) -> tuple[int, int]:
         """Of the files as they were last seen: the rows without an hour, and the unreadable."""

@@ -1,7 +1,8 @@
 """How often a host may be asked, and when not at all: what all processes keep to together.
 
-Requests are reserved in batches in the state database, on its clock. A host that asks for a moment
-is waited for by all; one that asks for longer has its breaker opened, and its rows wait outside.
+Requests are reserved in batches in the state database, on its clock. What a host asks
+for in Retry-After is remembered by its breaker: a moment is waited for by all; for anything longer
+it opens, and the host's rows wait outside.
 """
 
 from collections.abc import Collection, Mapping
@@ -11,10 +12,17 @@ from typing import Final, Protocol
 
 import sqlalchemy as sa
 
-from pipeline_assets.core.breaker import Mode, open_for
+from pipeline_assets.core.breaker import BreakerState, Mode, open_for, pause_for
 from pipeline_assets.fetch.gcra import Rate, reserve
 from pipeline_assets.state.breakers import BreakerStore
-from pipeline_assets.state.database import State, host_turns
+from pipeline_assets.state.database import State, metadata
+
+host_turns = sa.Table(
+    "host_turns",
+    metadata,
+    sa.Column("host", sa.String, primary_key=True),
+    sa.Column("due", sa.Double),  # the next request
+)
 
 A_MOMENT: Final = timedelta(seconds=10)
 """A Retry-After up to this is waited for where the request is; whatever is longer holds up a
@@ -22,10 +30,6 @@ micro-batch of other hosts' rows for too long."""
 
 _LOCKED: Final = (
     sa.select(host_turns.c.due).where(host_turns.c.host == sa.bindparam("of")).with_for_update()
-)
-_LEFT_ALONE: Final = sa.select(host_turns.c.host, host_turns.c.not_before).where(
-    host_turns.c.host.in_(sa.bindparam("hosts", expanding=True)),
-    host_turns.c.not_before > sa.bindparam("now"),
 )
 
 
@@ -73,8 +77,7 @@ class HostRates:
         if rate is None:
             return [0.0] * wanted
         with self.state.transaction() as connection:
-            new = self.state.insert(host_turns).values(host=host)
-            connection.execute(new.on_conflict_do_nothing(index_elements=["host"]))
+            self.state.add_missing(connection, host_turns, host=host)
             due = connection.execute(_LOCKED, {"of": host}).scalar_one()
             now = self.state.now(connection)
             times, due = reserve(rate, due, now, wanted)
@@ -84,41 +87,28 @@ class HostRates:
         return [time - now for time in times]
 
     def leave_alone(self, host: str, wait: timedelta, why: str) -> None:
-        """A moment is noted, for anything longer the host's breaker opens."""
+        """The host's breaker remembers it: a moment as a pause; for anything longer it opens."""
         seconds = wait.total_seconds()
-        if wait > A_MOMENT:
-            reason = f"asked to be left alone for {seconds:g} s; {why}"
-            self.breakers.apply(
-                self._breaker(host),
-                lambda state, now: (
-                    open_for(state, now, seconds, reason)
-                    if state.mode in (Mode.CLOSED, Mode.OPEN, Mode.HALF_OPEN)
-                    else state,
-                    None,
-                ),
-            )
-            return
-        with self.state.transaction() as connection:
-            until = self.state.now(connection) + seconds
-            noted = self.state.insert(host_turns).values(host=host, not_before=until)
-            connection.execute(
-                noted.on_conflict_do_update(
-                    index_elements=["host"],
-                    set_={"not_before": until},
-                    where=sa.func.coalesce(host_turns.c.not_before, 0.0) < until,
-                )
-            )
+        reason = f"asked to be left alone for {seconds:g} s; {why}"
+
+        def step(state: BreakerState, now: float) -> tuple[BreakerState, None]:
+            if wait <= A_MOMENT:
+                return pause_for(state, now, seconds), None
+            if state.mode in (Mode.CLOSED, Mode.OPEN, Mode.HALF_OPEN):
+                return open_for(state, now, seconds, reason), None
+            return state, None  # what a person forced stays
+
+        self.breakers.apply(self._breaker(host), step)
 
     def left_alone(self, hosts: Collection[str]) -> dict[str, float]:
         """Those that asked for it, and those whose breaker is open."""
         names = {self._breaker(host): host for host in hosts}
-        with self.state.reading() as connection:
-            now = self.state.now(connection)
-            rows = connection.execute(_LEFT_ALONE, {"hosts": list(hosts), "now": now}).all()
-        found = {row.host: row.not_before - now for row in rows}
+        now, found = self.breakers.now(), {}
         for name, breaker in self.breakers.load_several(set(names)).items():
-            if breaker.mode is Mode.OPEN and breaker.retry_at > now:
-                found[names[name]] = breaker.retry_at - now
+            opens_at = breaker.retry_at if breaker.mode is Mode.OPEN else 0.0
+            until = max(opens_at, breaker.paused_until)
+            if until > now:
+                found[names[name]] = until - now
         return found
 
     def _breaker(self, host: str) -> str:

@@ -15,8 +15,25 @@ import sqlalchemy as sa
 from pipeline_assets.core.names import QUALITY_SUMMARY
 from pipeline_assets.errors import ContractError
 from pipeline_assets.healing.rules import Degraded, Priority
-from pipeline_assets.state.database import State, hours
+from pipeline_assets.state.database import State, metadata
 from pipeline_assets.store.tables import Tables
+
+hours = sa.Table(
+    "hours",
+    metadata,
+    sa.Column("hour", sa.String, primary_key=True),
+    sa.Column("items", sa.BigInteger, nullable=False),
+    sa.Column("quality_mean", sa.Double),
+    sa.Column("improvable", sa.BigInteger, nullable=False),
+    sa.Column("improvable_accelerated", sa.BigInteger, nullable=False),
+    sa.Column("next_retry_at", sa.Double),
+    sa.Column("by_priority", sa.JSON, nullable=False),
+    sa.Column("accelerated_due_at", sa.Double),
+    sa.Column("accelerated_priority", sa.String),
+    sa.Column("other_due_at", sa.Double),
+    sa.Column("other_priority", sa.String),
+    sa.Column("updated_at", sa.Double, nullable=False),
+)
 
 ITEMS, ENRICHED = "items", "enriched_items"
 
@@ -56,14 +73,16 @@ class Hours:
     def keep(self, hour: str, summary: pa.Table) -> None:
         """Note what the summary of an hour, published by now, says."""
         line = _line(hour, summary)
-        statement = self._state.insert(hours)
-        set_ = {name: statement.excluded[name] for name in (*line, "updated_at")}
-        self._insert(line, statement.on_conflict_do_update(index_elements=["hour"], set_=set_))
+        with self._state.transaction() as connection:
+            now = self._state.now(connection)
+            self._state.upsert(connection, hours, [{**line, "updated_at": now}])
 
     def keep_unknown(self, hour: str, summary: pa.Table) -> int:
         """Note it, unless the hour has been published meanwhile; how many hours that is."""
-        statement = self._state.insert(hours).on_conflict_do_nothing(index_elements=["hour"])
-        return self._insert(_line(hour, summary), statement)
+        line = _line(hour, summary)
+        with self._state.transaction() as connection:
+            now = self._state.now(connection)
+            return int(self._state.add_missing(connection, hours, **line, updated_at=now))
 
     def restore(self, hour: str) -> int:
         """Note what the summary beside the other tables says; how many unknown hours that is.
@@ -71,11 +90,6 @@ class Hours:
         Raises `ContractError` for one of an older program, which says too little.
         """
         return self.keep_unknown(hour, self._tables.read(QUALITY_SUMMARY, hour))
-
-    def _insert(self, line: dict[str, Any], statement: sa.Insert) -> int:
-        with self._state.transaction() as connection:
-            values = {**line, "updated_at": self._state.now(connection)}
-            return connection.execute(statement, values).rowcount
 
     def names(self) -> set[str]:
         """The hours that the index has."""

@@ -10,9 +10,22 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline_assets.healing.rules import Outcome, Request
-from pipeline_assets.state.database import State, heal_requests
+from pipeline_assets.state.database import State, metadata
 
-KEY = ("asked_by", "hour")
+heal_requests = sa.Table(
+    "heal_requests",
+    metadata,
+    sa.Column("asked_by", sa.String, primary_key=True),
+    sa.Column("hour", sa.String, primary_key=True),
+    sa.Column("epoch", sa.BigInteger, nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("asked_at", sa.Double, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("in_vain", sa.BigInteger, nullable=False),
+    sa.Column("outcome", sa.String),  # null: its run is not at its end
+    sa.Column("ended_at", sa.Double),
+)
+
 COLUMNS = tuple(field.name for field in fields(Request))
 
 
@@ -48,14 +61,8 @@ class HealRequests:
     def keep(self, asked_by: str, requests: Iterable[Request]) -> None:
         """Note requests, made or ended, in the place of earlier ones for the same hours."""
         lines = [{**asdict(request), "asked_by": asked_by} for request in requests]
-        if not lines:
-            return
-        statement = self._state.insert(heal_requests)
-        set_ = {name: statement.excluded[name] for name in COLUMNS}
         with self._state.transaction() as connection:
-            connection.execute(
-                statement.on_conflict_do_update(index_elements=KEY, set_=set_), lines
-            )
+            self._state.upsert(connection, heal_requests, lines)
 
     def now(self) -> float:
         """The clock that requests go by."""

@@ -29,9 +29,29 @@ from pipeline_assets.core.breaker import (
     would_grant,
 )
 from pipeline_assets.errors import CircuitOpen, RowError
-from pipeline_assets.state.database import State, breaker_events, breakers
+from pipeline_assets.state.database import State, metadata
 
 log = logging.getLogger(__name__)
+
+breaker_events = sa.Table(
+    "breaker_events",
+    metadata,
+    # A generation begins with one transition: the key keeps a second one out.
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("generation", sa.BigInteger, primary_key=True),
+    sa.Column("at", sa.Double, nullable=False, index=True),
+    sa.Column("from_mode", sa.String, nullable=False),
+    sa.Column("to_mode", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+)
+
+breakers = sa.Table(
+    "breakers",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("state", sa.JSON, nullable=False),
+    sa.Column("updated_at", sa.Double, nullable=False),
+)
 
 EVENTS_KEPT = 1000
 """For each breaker: two weeks of a host that goes down and up every hour."""
@@ -172,10 +192,9 @@ class BreakerStore:
         state = self._select(connection, name)
         if state is not None:
             return state
-        new = self._state.insert(breakers).values(
-            name=name, state=_stored(BreakerState()), updated_at=0.0
+        self._state.add_missing(
+            connection, breakers, name=name, state=_stored(BreakerState()), updated_at=0.0
         )
-        connection.execute(new.on_conflict_do_nothing(index_elements=["name"]))
         return self._select(connection, name) or BreakerState()
 
     @staticmethod
@@ -314,9 +333,10 @@ def _stored(state: BreakerState) -> dict[str, Any]:
 
 
 def _loaded(stored: Any) -> BreakerState:
+    known = {name: stored[name] for name in BreakerState.__slots__ if name in stored}
     return BreakerState(
         **{
-            **stored,
+            **known,
             "mode": Mode(stored["mode"]),
             "calls": tuple(Call(*_values(call)) for call in stored["calls"]),
             "probes": tuple(Probe(*_values(probe)) for probe in stored["probes"]),

@@ -23,7 +23,31 @@ from pipeline_assets.core.budget import (
     take,
 )
 from pipeline_assets.errors import OverBudget
-from pipeline_assets.state.database import State, pauses, retry_buckets, spending
+from pipeline_assets.state.database import State, metadata
+
+pauses = sa.Table(
+    "pauses",
+    metadata,
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("who", sa.String, nullable=False),
+    sa.Column("why", sa.String, nullable=False),
+    sa.Column("since", sa.Double, nullable=False),
+)
+
+retry_buckets = sa.Table(
+    "retry_buckets",
+    metadata,
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("credit", sa.BigInteger, nullable=False),
+)
+
+spending = sa.Table(
+    "spending",
+    metadata,
+    sa.Column("day", sa.Date, primary_key=True),
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("usd", sa.Double, nullable=False),
+)
 
 EVERY = "*"
 """All stages together: the name under which they are summed up, capped and paused."""
@@ -94,12 +118,9 @@ class Budgets:
     def pause(self, stage: str, *, who: str, why: str) -> None:
         """Pause a stage, or `EVERY` one. The latest word counts."""
         with self._state.transaction() as connection:
-            said = {"who": who, "why": why, "since": self._state.now(connection)}
-            connection.execute(
-                self._state.insert(pauses)
-                .values(stage=stage, **said)
-                .on_conflict_do_update(index_elements=["stage"], set_=said)
-            )
+            since = self._state.now(connection)
+            pause = {"stage": stage, "who": who, "why": why, "since": since}
+            self._state.upsert(connection, pauses, [pause])
 
     def resume(self, stage: str) -> None:
         """Take back the pause of a stage, or the one of `EVERY`; what else is paused stays so."""
@@ -190,9 +211,11 @@ class StageBudget:
     def _spent(self, connection: sa.Connection, day: date) -> dict[str, float]:
         """What the stage and all stages have spent, their rows locked until the end."""
         # Always in this order, so that two stages never wait for each other.
-        rows = [{"day": day, "stage": stage, "usd": 0.0} for stage in (EVERY, self._name)]
-        new = self._state.insert(spending).values(rows).on_conflict_do_nothing()
-        if connection.execute(new).rowcount:
+        added = [
+            self._state.add_missing(connection, spending, day=day, stage=stage, usd=0.0)
+            for stage in (EVERY, self._name)
+        ]
+        if any(added):
             connection.execute(sa.delete(spending).where(spending.c.day < day - SPENDING_KEPT))
         query = sa.select(spending.c.stage, spending.c.usd).where(*self._on(day))
         locked = query.order_by(spending.c.stage != EVERY).with_for_update()
@@ -211,8 +234,8 @@ class StageBudget:
 
     def _bucket(self, connection: sa.Connection, *, lock: bool = False) -> Bucket:
         if lock:
-            new = self._state.insert(retry_buckets).values(stage=self._name, credit=Bucket().credit)
-            connection.execute(new.on_conflict_do_nothing())
+            full = Bucket().credit
+            self._state.add_missing(connection, retry_buckets, stage=self._name, credit=full)
         query = sa.select(retry_buckets.c.credit).where(retry_buckets.c.stage == self._name)
         credit = connection.execute(query.with_for_update() if lock else query).scalar_one_or_none()
         return Bucket() if credit is None else Bucket(credit)

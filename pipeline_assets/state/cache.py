@@ -13,7 +13,7 @@ from datetime import timedelta
 
 import sqlalchemy as sa
 
-from pipeline_assets.state.database import State, facts, results
+from pipeline_assets.state.database import State, facts, metadata
 
 TIME_TO_LIVE = timedelta(days=7)
 KEYS_PER_QUERY = 500
@@ -24,6 +24,14 @@ have to make room."""
 KEPT_BYTES = "cache:bytes"
 """The fact that says how much is kept. Whoever changes results by hand removes it: then it is
 counted anew."""
+
+results = sa.Table(
+    "results",
+    metadata,
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+    sa.Column("kept_at", sa.Double, nullable=False, index=True),
+)
 
 _SIZE = sa.func.length(results.c.key) + sa.func.length(results.c.value)
 _TOTAL = sa.select(sa.func.coalesce(sa.func.sum(_SIZE), 0))
@@ -86,8 +94,7 @@ class ResultCache:
         total = connection.execute(query).scalar_one_or_none()
         if total is None:  # the first put, or the first since a version without a count
             counted = connection.execute(_TOTAL).scalar_one()
-            first = self._state.insert(facts).values(name=KEPT_BYTES, value=int(counted))
-            connection.execute(first.on_conflict_do_nothing(index_elements=["name"]))
+            self._state.add_missing(connection, facts, name=KEPT_BYTES, value=int(counted))
             total = connection.execute(query).scalar_one()
         return int(total)
 

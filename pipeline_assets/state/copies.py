@@ -11,9 +11,23 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from pipeline_assets.core.fingerprint import digest
-from pipeline_assets.state.database import State, copies
+from pipeline_assets.state.database import State, metadata
 from pipeline_assets.store.blobs import BlobRef, Copy
 from pipeline_assets.store.validators import Validators
+
+copies = sa.Table(
+    "copies",
+    metadata,
+    sa.Column("url", sa.String, primary_key=True),
+    sa.Column("pack", sa.String, nullable=False),
+    sa.Column("offset", sa.BigInteger, nullable=False),
+    sa.Column("size", sa.BigInteger, nullable=False),
+    sa.Column("sha256", sa.String, nullable=False, index=True),
+    sa.Column("content_type", sa.String),
+    sa.Column("fetched_at", sa.Double, nullable=False),
+    sa.Column("etag", sa.String),
+    sa.Column("last_modified", sa.String),
+)
 
 PER_QUERY = 500
 LONGEST_KEY = 1000
@@ -59,13 +73,6 @@ class Copies:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        new = state.insert(copies)
-        values = {each.name: each for each in new.excluded if not each.primary_key}
-        self._keep = new.on_conflict_do_update(
-            index_elements=["url"],
-            set_=values,
-            where=new.excluded.fetched_at >= copies.c.fetched_at,
-        )
 
     def find(self, urls: Sequence[str]) -> dict[str, Copy]:
         """The copies there are, by URL."""
@@ -127,8 +134,6 @@ class Copies:
 
     def keep(self, made: Mapping[str, Copy]) -> None:
         """Note copies; where a newer one is known, that one stays."""
-        if not made:
-            return
         rows = [
             {
                 "url": _key(url),
@@ -145,7 +150,7 @@ class Copies:
             for url, copy in sorted(made.items())
         ]
         with self._state.transaction() as connection:
-            connection.execute(self._keep, rows)
+            self._state.upsert(connection, copies, rows, newer="fetched_at")
 
 
 def _batched(names: Iterable[str], size: int) -> Iterator[list[str]]:

@@ -1,15 +1,13 @@
 """The state database: what several processes must agree on, on one clock.
 
-Breakers, leases, budgets and pauses, the accelerator's injected fault and health memory, results
-kept by key, where earlier copies of a URL lie, from when on a host may be asked, and which hours
-may be better, asked for or not. SQLite serves one host, PostgreSQL many. Everything but breaker
-memory, what today has cost and people's decisions can be lost without losing a row: the tables
-carry all that matters.
+Each table stands beside the store that keeps it. SQLite serves one host, PostgreSQL many.
+Everything but breaker memory, what today has cost and people's decisions can be lost without
+losing a row: the tables of the data root carry all that matters.
 """
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,163 +18,14 @@ from sqlalchemy.dialects import postgresql, sqlite
 from pipeline_assets.errors import SettingsError, StorageError, without_secrets
 
 metadata = sa.MetaData()
+"""Every table of the state database. A store that is imported later than a `State` is opened has
+no tables in it: `resources` imports them all."""
 
 facts = sa.Table(
     "facts",
     metadata,
     sa.Column("name", sa.String, primary_key=True),
     sa.Column("value", sa.JSON, nullable=False),
-)
-breakers = sa.Table(
-    "breakers",
-    metadata,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("state", sa.JSON, nullable=False),
-    sa.Column("updated_at", sa.Double, nullable=False),
-)
-breaker_events = sa.Table(
-    "breaker_events",
-    metadata,
-    # A generation begins with one transition: the key keeps a second one out.
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("generation", sa.BigInteger, primary_key=True),
-    sa.Column("at", sa.Double, nullable=False, index=True),
-    sa.Column("from_mode", sa.String, nullable=False),
-    sa.Column("to_mode", sa.String, nullable=False),
-    sa.Column("reason", sa.String, nullable=False),
-)
-leases = sa.Table(
-    "leases",
-    metadata,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("token", sa.BigInteger, nullable=False),
-    sa.Column("owner", sa.String, nullable=False),
-    sa.Column("expires_at", sa.Double, nullable=False),
-)
-results = sa.Table(
-    "results",
-    metadata,
-    sa.Column("key", sa.String, primary_key=True),
-    sa.Column("value", sa.LargeBinary, nullable=False),
-    sa.Column("kept_at", sa.Double, nullable=False, index=True),
-)
-copies = sa.Table(
-    "copies",
-    metadata,
-    sa.Column("url", sa.String, primary_key=True),
-    sa.Column("pack", sa.String, nullable=False),
-    sa.Column("offset", sa.BigInteger, nullable=False),
-    sa.Column("size", sa.BigInteger, nullable=False),
-    sa.Column("sha256", sa.String, nullable=False, index=True),
-    sa.Column("content_type", sa.String),
-    sa.Column("fetched_at", sa.Double, nullable=False),
-    sa.Column("etag", sa.String),
-    sa.Column("last_modified", sa.String),
-)
-host_turns = sa.Table(
-    "host_turns",
-    metadata,
-    sa.Column("host", sa.String, primary_key=True),
-    sa.Column("due", sa.Double),  # the next request, where the host has a rate
-    sa.Column("not_before", sa.Double),  # what it asked for in Retry-After
-)
-decisions = sa.Table(
-    "decisions",
-    metadata,
-    sa.Column("hour", sa.String, primary_key=True),
-    sa.Column("stage", sa.String, primary_key=True),
-    sa.Column("item_id", sa.String, primary_key=True),
-    sa.Column("role", sa.String, primary_key=True),  # "" where the stage has none
-    sa.Column("verdict", sa.String, nullable=False),
-    sa.Column("why", sa.String, nullable=False),
-    sa.Column("made_at", sa.Double, nullable=False),
-    sa.Column("input", sa.String, nullable=False),
-    sa.Column("seen", sa.Double, nullable=False),
-)
-spending = sa.Table(
-    "spending",
-    metadata,
-    sa.Column("day", sa.Date, primary_key=True),
-    sa.Column("stage", sa.String, primary_key=True),
-    sa.Column("usd", sa.Double, nullable=False),
-)
-retry_buckets = sa.Table(
-    "retry_buckets",
-    metadata,
-    sa.Column("stage", sa.String, primary_key=True),
-    sa.Column("credit", sa.BigInteger, nullable=False),
-)
-pauses = sa.Table(
-    "pauses",
-    metadata,
-    sa.Column("stage", sa.String, primary_key=True),
-    sa.Column("who", sa.String, nullable=False),
-    sa.Column("why", sa.String, nullable=False),
-    sa.Column("since", sa.Double, nullable=False),
-)
-hours = sa.Table(
-    "hours",
-    metadata,
-    sa.Column("hour", sa.String, primary_key=True),
-    sa.Column("items", sa.BigInteger, nullable=False),
-    sa.Column("quality_mean", sa.Double),
-    sa.Column("improvable", sa.BigInteger, nullable=False),
-    sa.Column("improvable_accelerated", sa.BigInteger, nullable=False),
-    sa.Column("next_retry_at", sa.Double),
-    sa.Column("by_priority", sa.JSON, nullable=False),
-    sa.Column("accelerated_due_at", sa.Double),
-    sa.Column("accelerated_priority", sa.String),
-    sa.Column("other_due_at", sa.Double),
-    sa.Column("other_priority", sa.String),
-    sa.Column("updated_at", sa.Double, nullable=False),
-)
-heal_requests = sa.Table(
-    "heal_requests",
-    metadata,
-    sa.Column("asked_by", sa.String, primary_key=True),
-    sa.Column("hour", sa.String, primary_key=True),
-    sa.Column("epoch", sa.BigInteger, nullable=False),
-    sa.Column("number", sa.BigInteger, nullable=False),
-    sa.Column("asked_at", sa.Double, nullable=False),
-    sa.Column("rows", sa.BigInteger, nullable=False),
-    sa.Column("in_vain", sa.BigInteger, nullable=False),
-    sa.Column("outcome", sa.String),  # null: its run is not at its end
-    sa.Column("ended_at", sa.Double),
-)
-feed_hours = sa.Table(
-    "feed_hours",
-    metadata,
-    sa.Column("hour", sa.String, primary_key=True),
-    sa.Column("digest", sa.String, nullable=False),
-    sa.Column("standing", sa.String, nullable=False, index=True),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("since", sa.Double, nullable=False),
-)
-feed_files = sa.Table(
-    "feed_files",
-    metadata,
-    sa.Column("path", sa.String, primary_key=True),
-    sa.Column("version", sa.String, nullable=False),
-    sa.Column("contents", sa.LargeBinary, nullable=False),
-    sa.Column("problem", sa.String),  # null: it was read to its end
-    sa.Column("lost", sa.BigInteger, nullable=False),
-    sa.Column("looked_at", sa.Double, nullable=False),
-)
-alerts = sa.Table(
-    "alerts",
-    metadata,
-    sa.Column("key", sa.String, primary_key=True),
-    sa.Column("alert", sa.JSON, nullable=False),
-    sa.Column("stands", sa.Boolean, nullable=False),
-    sa.Column("untold", sa.Integer, nullable=False),
-    sa.Column("said", sa.JSON, nullable=False),
-)
-alert_outbox = sa.Table(
-    "alert_outbox",
-    metadata,
-    sa.Column("id", sa.Integer, primary_key=True),
-    sa.Column("notifier", sa.String, nullable=False, index=True),
-    sa.Column("alert", sa.JSON, nullable=False),
 )
 
 SQLITE_BUSY_TIMEOUT_S = 30.0
@@ -245,7 +94,43 @@ class State:
             return float(connection.execute(sa.text(query)).scalar_one())
         return time.time()  # SQLite is a library of this host: its clock is the host's
 
-    def insert(self, table: sa.Table) -> Any:
+    def upsert(
+        self,
+        connection: sa.Connection,
+        table: sa.Table,
+        rows: Sequence[Mapping[str, Any]],
+        *,
+        newer: str | None = None,
+    ) -> None:
+        """Write rows in place of those with the same primary key.
+
+        Only the columns that are given change. With `newer`, a row that is there stays where its
+        value in this column is greater.
+        """
+        if not rows:
+            return
+        new, key = self._insert(table), list(table.primary_key)
+        changed = {
+            column.name: new.excluded[column.name]
+            for column in table.columns
+            if column.name in rows[0] and not column.primary_key
+        }
+        older = None if newer is None else new.excluded[newer] >= table.c[newer]
+        connection.execute(
+            new.on_conflict_do_update(index_elements=key, set_=changed, where=older), rows
+        )
+
+    def add_missing(self, connection: sa.Connection, table: sa.Table, **row: Any) -> bool:
+        """Add a row unless its primary key is there already; whether it was added.
+
+        A row that is not there cannot be locked: whoever wants to change one alone adds it first.
+        """
+        statement = self._insert(table).on_conflict_do_nothing(
+            index_elements=list(table.primary_key)
+        )
+        return bool(connection.execute(statement, row).rowcount)
+
+    def _insert(self, table: sa.Table) -> Any:
         """An INSERT that can be told what to do on conflict, for either database."""
         if self.engine.dialect.name == "postgresql":
             return postgresql.insert(table)
@@ -268,13 +153,8 @@ class State:
 
     def remember(self, name: str, value: Any) -> None:
         """Keep a JSON value under a name."""
-        statement = self.insert(facts).values(name=name, value=value)
         with self.transaction() as connection:
-            connection.execute(
-                statement.on_conflict_do_update(
-                    index_elements=["name"], set_={"value": statement.excluded.value}
-                )
-            )
+            self.upsert(connection, facts, [{"name": name, "value": value}])
 
     def forget(self, name: str) -> None:
         """Drop a remembered value."""

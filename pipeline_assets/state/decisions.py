@@ -20,8 +20,22 @@ from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TI
 from pipeline_assets.core.names import DECISIONS
 from pipeline_assets.core.plan import Decision, Verdict
 from pipeline_assets.core.rows import RowId
-from pipeline_assets.state.database import State, decisions
+from pipeline_assets.state.database import State, metadata
 from pipeline_assets.store.tables import Tables
+
+decisions = sa.Table(
+    "decisions",
+    metadata,
+    sa.Column("hour", sa.String, primary_key=True),
+    sa.Column("stage", sa.String, primary_key=True),
+    sa.Column("item_id", sa.String, primary_key=True),
+    sa.Column("role", sa.String, primary_key=True),  # "" where the stage has none
+    sa.Column("verdict", sa.String, nullable=False),
+    sa.Column("why", sa.String, nullable=False),
+    sa.Column("made_at", sa.Double, nullable=False),
+    sa.Column("input", sa.String, nullable=False),
+    sa.Column("seen", sa.Double, nullable=False),
+)
 
 KEY = ("hour", "stage", "item_id", "role")
 NO_ROLE = ""
@@ -99,9 +113,8 @@ class Decisions:
             seen = self._tables.version(DECISIONS, hour)  # before a look at what it holds
             self._take_in(connection, self._kept(hour))
             made_at = self._state.now(connection)
-            connection.execute(
-                self._upsert(), [_record(row, verdict, why, made_at) for row in rows]
-            )
+            records = [_record(row, verdict, why, made_at) for row in rows]
+            self._state.upsert(connection, decisions, records)
             slice_ = self._read(connection, hour).select(SCHEMA.names)
             self._tables.write(DECISIONS, hour, slice_, seen=seen)
 
@@ -128,19 +141,7 @@ class Decisions:
 
     def _take_in(self, connection: sa.Connection, kept: Sequence[dict[str, Any]]) -> None:
         """The later of two decisions about a row is the one that stands."""
-        if kept:
-            connection.execute(self._upsert(only_later=True), kept)
-
-    def _upsert(self, *, only_later: bool = False) -> Any:
-        statement = self._state.insert(decisions)
-        new = statement.excluded
-        return statement.on_conflict_do_update(
-            index_elements=KEY,
-            set_={
-                column.name: new[column.name] for column in decisions.c if column.name not in KEY
-            },
-            where=new.made_at > decisions.c.made_at if only_later else None,
-        )
+        self._state.upsert(connection, decisions, kept, newer="made_at")
 
     def _read(self, connection: sa.Connection, hour: str | None) -> pa.Table:
         query = sa.select(decisions).order_by(*(decisions.c[name] for name in KEY))

@@ -18,11 +18,20 @@ from types import TracebackType
 import sqlalchemy as sa
 
 from pipeline_assets.errors import LeaseHeld, LeaseLost, StorageError
-from pipeline_assets.state.database import State, leases
+from pipeline_assets.state.database import State, metadata
 from pipeline_assets.store.files import storage_errors
 from pipeline_assets.store.processes import is_gone
 
 log = logging.getLogger(__name__)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("token", sa.BigInteger, nullable=False),
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("expires_at", sa.Double, nullable=False),
+)
 
 LEASE_S = 60.0
 RENEW_EVERY_S = LEASE_S / 4
@@ -45,8 +54,9 @@ class Leases:
         owner = f"{socket.gethostname()}:{os.getpid()}"
         with self._state.transaction() as connection:
             # A row that is not there yet cannot be locked, and two could both be its first owner.
-            nobody = self._state.insert(leases).values(name=name, token=0, owner="", expires_at=0.0)
-            connection.execute(nobody.on_conflict_do_nothing(index_elements=["name"]))
+            self._state.add_missing(
+                connection, leases, name=name, token=0, owner="", expires_at=0.0
+            )
             held = connection.execute(
                 sa.select(leases).where(leases.c.name == name).with_for_update()
             ).one()

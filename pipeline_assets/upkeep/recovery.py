@@ -123,6 +123,4 @@ def _copies(batch: pa.RecordBatch) -> dict[str, Copy]:
 def _mark_born(state: State) -> bool:
     """Whether it was this process that did."""
     with state.transaction() as connection:
-        statement = state.insert(facts).values(name=BORN, value=state.now(connection))
-        marked = connection.execute(statement.on_conflict_do_nothing(index_elements=["name"]))
-    return bool(marked.rowcount)
+        return state.add_missing(connection, facts, name=BORN, value=state.now(connection))

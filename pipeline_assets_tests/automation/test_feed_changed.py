@@ -19,11 +19,11 @@ from pipeline_assets.definitions import defs
 from pipeline_assets.errors import FeedError
 from pipeline_assets.feed import reading as feed_reading
 from pipeline_assets.feed.changes import AGAIN_AFTER_S, LOST_AFTER_S, MOST_ATTEMPTS
+from pipeline_assets.feed.hours import feed_hours
 from pipeline_assets.ingest import changes as feed_changes
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.catalogue import CatalogueItem, write_feed
 from pipeline_assets.sample.shop import Shop
-from pipeline_assets.state.database import feed_hours
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR, Goods, Platform
 

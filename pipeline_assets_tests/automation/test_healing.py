@@ -24,12 +24,12 @@ from pipeline_assets.automation.healing import (
 )
 from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.definitions import defs
+from pipeline_assets.healing.hours import hours as hours_index
 from pipeline_assets.healing.rules import Priority
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.stages import STAGES, accelerated_rungs
 from pipeline_assets.state.database import State
-from pipeline_assets.state.database import hours as hours_index
 from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests import hours
 from pipeline_assets_tests.assets.conftest import Copied, Hour

@@ -16,8 +16,10 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline_assets.core.hours import hour_name
+from pipeline_assets.healing.hours import hours
+from pipeline_assets.healing.requests import heal_requests
 from pipeline_assets.healing.rules import Outcome, Priority
-from pipeline_assets.state.database import State, heal_requests, hours
+from pipeline_assets.state.database import State
 from pipeline_assets_tests.benchmarks.measure import Measure
 from pipeline_assets_tests.postgres import NO_BINARIES, find_binaries, running
 

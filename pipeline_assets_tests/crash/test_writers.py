@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from pipeline_assets.state.database import State, leases
-from pipeline_assets.state.leases import LEASE_S, Leases
+from pipeline_assets.state.database import State
+from pipeline_assets.state.leases import LEASE_S, Leases, leases
 from pipeline_assets_tests.crash.run import FAILED, HOUR
 from pipeline_assets_tests.crash.scene import Running, Scene, alive, scene_of, until
 from pipeline_assets_tests.crash.stage import MICRO_BATCH, SLOW_S, STAGE, VERSION

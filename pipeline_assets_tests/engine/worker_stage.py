@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.errors import InvalidInput, StorageError
-from pipeline_assets.state.database import leases
+from pipeline_assets.state.leases import leases
 
 NAME = "items.name"
 EXIT_CODE = 9

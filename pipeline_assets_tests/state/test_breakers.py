@@ -12,8 +12,8 @@ import sqlalchemy as sa
 
 from pipeline_assets.core.breaker import BreakerRule, Call, Mode, Probe
 from pipeline_assets.errors import CircuitOpen, Overloaded, RateLimited
-from pipeline_assets.state.breakers import BreakerGate, BreakerPermit, BreakerStore
-from pipeline_assets.state.database import State, breakers
+from pipeline_assets.state.breakers import BreakerGate, BreakerPermit, BreakerStore, breakers
+from pipeline_assets.state.database import State
 from pipeline_assets_tests.conftest import Clock
 from pipeline_assets_tests.state import breaker_process
 from pipeline_assets_tests.state.breaker_process import NAME, TWENTY

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from pipeline_assets.core.budget import RETRY_CAPACITY, SUCCESSES_PER_RETRY, Budget
 from pipeline_assets.errors import OverBudget
-from pipeline_assets.state.budgets import EVERY, FULL_FOR_S, Budgets, StageBudget
-from pipeline_assets.state.database import State, spending
+from pipeline_assets.state.budgets import EVERY, FULL_FOR_S, Budgets, StageBudget, spending
+from pipeline_assets.state.database import State
 from pipeline_assets_tests.conftest import Clock
 from pipeline_assets_tests.state.spending_process import COST_USD, DAYS, spend_and_retry
 

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.state.cache import KEPT_BYTES, KEYS_PER_QUERY, ResultCache
-from pipeline_assets.state.database import State, results
+from pipeline_assets.state.cache import KEPT_BYTES, KEYS_PER_QUERY, ResultCache, results
+from pipeline_assets.state.database import State
 from pipeline_assets_tests.conftest import Clock
 
 ROOMY = 1_000_000

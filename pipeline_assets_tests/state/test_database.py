@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline_assets.errors import SettingsError, StorageError
-from pipeline_assets.state.database import State, copies, facts
+from pipeline_assets.state.copies import copies
+from pipeline_assets.state.database import State, facts
 from pipeline_assets_tests.conftest import Clock
 from pipeline_assets_tests.postgres import Postgres
 
