@@ -175,8 +175,13 @@ def plan(
         return
     hours = _hours(hour, first, last)
     with opened() as resources, output.Bars() as bars:
-        steps = bars.steps(hours, "hours")
-        data = plan_range(resources, steps, items=items, force=force)
+        data = plan_range(
+            resources,
+            hours,
+            items=items,
+            force=force,
+            steps=lambda hours: bars.steps(hours, "hours"),
+        )
     output.emit(data, format, output.plan_range)
 
 

@@ -24,10 +24,11 @@ from pipeline_assets.assets.reliability import reliability_asset
 from pipeline_assets.assets.retention import retention_asset
 from pipeline_assets.assets.stages import stage_asset
 from pipeline_assets.automation.alerts import alerts_sensor
+from pipeline_assets.automation.asking import asking_sensor
 from pipeline_assets.automation.drill import weekly_drill
-from pipeline_assets.automation.feed_changed import feed_changed_sensor
+from pipeline_assets.automation.feed_changed import FEED_CHANGED
 from pipeline_assets.automation.freshness import hourly_freshness
-from pipeline_assets.automation.healing import ASKERS, heal_job, heal_sensor
+from pipeline_assets.automation.healing import HEAL, RETRY, heal_job
 from pipeline_assets.automation.health import (
     RESOURCE,
     AcceleratorHealth,
@@ -96,8 +97,9 @@ def _definitions() -> dg.Definitions:
         jobs=[hour, heal, *(each.job for each in scheduled)],
         sensors=[
             accelerator_sensor(),
-            *(heal_sensor(asker, heal) for asker in ASKERS),
-            feed_changed_sensor(hour),
+            asking_sensor(HEAL, heal),
+            asking_sensor(RETRY, heal),
+            asking_sensor(FEED_CHANGED, hour),
             alerts_sensor(),
         ],
         schedules=[hourly_schedule(hour), *(each.schedule for each in scheduled)],

@@ -18,7 +18,7 @@ from pipeline_assets.documents.parsers import Parsers, shared_parsers
 from pipeline_assets.feed.download import DownloadRules, Downloads
 from pipeline_assets.feed.feed import Feed
 from pipeline_assets.feed.hours import FeedHours
-from pipeline_assets.feed.indexes import FeedIndexes
+from pipeline_assets.feed.landing import Landings
 from pipeline_assets.feed.mapping import FeedMapping
 from pipeline_assets.feed.reading import Reading
 from pipeline_assets.fetch.fetcher import PROCESSES, HttpFetcher
@@ -26,7 +26,7 @@ from pipeline_assets.fetch.rates import HostRates
 from pipeline_assets.fetch.s3_source import S3Source
 from pipeline_assets.fetch.sources import Sources
 from pipeline_assets.healing.hours import Hours
-from pipeline_assets.healing.requests import HealRequests
+from pipeline_assets.healing.requests import HourRequests
 from pipeline_assets.models.clip import SHIPPED_MODELS, ClipModel, load_clip
 from pipeline_assets.models.earlier_models import EarlierModels, Named
 from pipeline_assets.models.features import Features
@@ -168,10 +168,9 @@ class Resources:
         """The index of the hours."""
         return Hours(self.state, self.tables)
 
-    @cached_property
-    def heal_requests(self) -> HealRequests:
-        """What was asked for to heal."""
-        return HealRequests(self.state)
+    def hour_requests(self, cause: str) -> HourRequests:
+        """What was asked for, by one cause."""
+        return HourRequests(self.state, cause)
 
     @cached_property
     def downloads(self) -> Downloads:
@@ -191,7 +190,9 @@ class Resources:
         """The feed."""
         settings = self.settings
         reading = Reading(FeedMapping(settings.feed_columns), settings.feed_merge)
-        return Feed(settings.feed, reading, FeedIndexes(self.state), self.downloads)
+        landings = Landings(self.state, self.shards, self.work)
+        lock = self.work / "locks" / "feed.lock"
+        return Feed(settings.feed, reading, landings, self.downloads, self.forgotten, lock)
 
     @cached_property
     def feed_hours(self) -> FeedHours:

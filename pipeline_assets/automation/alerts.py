@@ -42,7 +42,7 @@ def _tick(
     from pipeline_assets.alerting import watch as rules  # noqa: PLC0415
     from pipeline_assets.automation import conditions  # noqa: PLC0415 - loads adapters
     from pipeline_assets.automation.dagster_events import ended_since, running_since  # noqa: PLC0415
-    from pipeline_assets.ingest.silence import stale_feeds  # noqa: PLC0415
+    from pipeline_assets.ingest.changes import stale_feeds  # noqa: PLC0415
 
     book, notifiers = resources.alerts, resources.notifiers
     now = book.now()

@@ -4,7 +4,6 @@
 is written beside it, wherever DAGSTER_HOME points.
 """
 
-import fcntl
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, DisconnectionError
 from pipeline_assets.errors import SettingsError, StorageError
 from pipeline_assets.logs import configure_services
 from pipeline_assets.settings import ENV_PREFIX, Settings, load_settings
+from pipeline_assets.store.files import locked
 
 URL_FIELD = "dagster_storage_url"
 DRIVER = "postgresql+psycopg2"  # plain postgresql:// means psycopg 3 since SQLAlchemy 2.1
@@ -74,7 +74,7 @@ def ensure_storage(root: Path, create: Callable[[Path], None]) -> Path:
     if ready.exists():
         return ready
     try:
-        with _locked(root):
+        with locked(root / "first-start.lock"):
             if not ready.exists():
                 aside = root / "sqlite.new"
                 if aside.exists():
@@ -84,14 +84,6 @@ def ensure_storage(root: Path, create: Callable[[Path], None]) -> Path:
     except OSError as error:
         raise StorageError(str(root), str(error)) from error
     return ready
-
-
-@contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / "first-start.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # released by the kernel when its holder dies
-        yield
 
 
 @contextmanager

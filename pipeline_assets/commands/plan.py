@@ -27,7 +27,7 @@ def plan(resources: Resources, hour: str, *, items: frozenset[str], force: bool)
     """
     pace = Pace(resources)
     feed = look(resources)
-    news = feed.news(resources, hour, items)
+    news = feed.news(resources, [hour], items)[hour]
     stages = [
         _stage(resources, stage, hour, items, news, pace, force=force)
         for stage in all_stages(resources.settings)

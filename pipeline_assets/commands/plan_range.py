@@ -8,7 +8,7 @@ rows take if each is made by the best of its rungs.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,17 +70,26 @@ class Forecast:
 
 
 def plan_range(
-    resources: Resources, hours: Iterable[str], *, items: frozenset[str], force: bool
+    resources: Resources,
+    hours: Sequence[str],
+    *,
+    items: frozenset[str],
+    force: bool,
+    steps: Callable[[Sequence[str]], Iterable[str]] = iter,
 ) -> dict[str, Any]:
-    """Each hour's forecast, and that of all of them together; there is at least one hour."""
+    """Each hour's forecast, and that of all of them together; there is at least one hour.
+
+    The hours are gone through as `steps` gives them, which may show how far that is.
+    """
     feed = look(resources)
     pace = Pace(resources)
     total = Forecast()
     planned = []
-    for hour in hours:
+    all_news = feed.news(resources, hours, items)
+    for hour in steps(hours):
         present = resources.tables.exists(ITEMS, hour)
         rows = resources.tables.rows(ITEMS, hour) if present else 0
-        news = feed.news(resources, hour, items)
+        news = all_news[hour]
         forecast = Forecast()
         _count_new(resources, news, forecast)
         if present:

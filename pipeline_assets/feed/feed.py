@@ -1,46 +1,29 @@
-"""The feed of items: its files as one, read by the hour, and only where something changed.
+"""The feed of items: its files as one, each landed once for every version of it.
 
 Files are in the order of their names. A file that cannot be read is no reason not to read the
 others; it is one only where there is no other.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from pathlib import Path
 from typing import Final
 
+from pipeline_assets.core.batched import batched
 from pipeline_assets.core.fingerprint import digest
+from pipeline_assets.core.forgotten import Forgotten
 from pipeline_assets.errors import FeedError
-from pipeline_assets.feed.changes import Tally
 from pipeline_assets.feed.download import Downloads
 from pipeline_assets.feed.files import FeedFile
-from pipeline_assets.feed.index import FileIndex, hour_number
-from pipeline_assets.feed.indexes import FeedIndexes
+from pipeline_assets.feed.landing import Landed, Landing, Landings
 from pipeline_assets.feed.mapping import FeedColumns
 from pipeline_assets.feed.reading import Reading, column_names, feed_errors, read_rows
 from pipeline_assets.feed.rows import PRODUCER, FeedRow
 from pipeline_assets.feed.sources import list_source
+from pipeline_assets.state.forgotten import ForgottenList
+from pipeline_assets.store.files import locked
 
 _AT_ONCE: Final = 200
-"""Indexes in memory at a time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """A file that cannot be read, and why."""
-
-    file: str
-    problem: str
-
-
-@dataclass(frozen=True, slots=True)
-class Contents:
-    """What a feed holds: the tally of each hour's rows, by number, and what is in no hour."""
-
-    hours: dict[int, Tally]
-    files: int
-    lost: int
-    unread: tuple[Unread, ...]
+"""Files whose contents are asked for in one query."""
 
 
 class Feed:
@@ -50,12 +33,13 @@ class Feed:
         self,
         source: str,
         reading: Reading,
-        indexes: FeedIndexes,
+        landings: Landings,
         downloads: Downloads,
+        forgotten: ForgottenList,
+        lock: Path,
     ) -> None:
-        self._source, self._reading, self._indexes = source, reading, indexes
-        self._downloads = downloads
-        self._shape = digest((PRODUCER, sorted(reading.mapping.said.items()), reading.merge))
+        self._source, self._reading, self._landings = source, reading, landings
+        self._downloads, self._forgotten, self._lock = downloads, forgotten, lock
 
     def files(self) -> list[FeedFile]:
         """Its files, by name. Raises `FeedError` where there is nothing of that name."""
@@ -64,7 +48,7 @@ class Feed:
 
     def version(self) -> str:
         """What tells the feed from what it was or will be; costs a listing. Raises `FeedError`."""
-        return self._version(self.files())
+        return self._version(self.files(), self._shape(self._forgotten.read()))
 
     def peek(self) -> str | None:
         """Its version; None where it is time to ask a web server for it. Raises `FeedError`."""
@@ -85,6 +69,52 @@ class Feed:
             raise problem
         return FeedColumns((), ())
 
+    def lost(self) -> tuple[int, int]:
+        """When last looked at: the rows without an hour, and the files that were unread."""
+        return self._landings.lost()
+
+    def landed(self) -> Landed:
+        """The feed as it is now; reads the files that changed.
+
+        One process of a host reads at a time: the next finds what that one has read. Raises
+        `FeedError` where no file can be read.
+        """
+        with locked(self._lock):
+            forgotten = self._forgotten.read()
+            shape = self._shape(forgotten)
+            files = self.files()
+            landings = tuple(self._each(files, shape, forgotten))
+            if landings and all(each.problem is not None for each in landings):
+                raise FeedError(landings[-1].file, landings[-1].problem or "")
+            self._landings.forget_all_but(files)
+        return Landed(self._version(files, shape), landings, self._landings.storage)
+
+    def clear(self) -> int:
+        """Drop what is landed; how many files. What is forgotten is not in what is read next."""
+        with locked(self._lock):
+            return self._landings.clear()
+
+    def _each(
+        self, files: Sequence[FeedFile], shape: str, forgotten: Forgotten
+    ) -> Iterator[Landing]:
+        """What each file has, read where it is not known."""
+        known = self._landings.known(problems=len(files) > 1)
+        for some in batched(files, _AT_ONCE):
+            current = [file for file in some if known.get(file.path) == _read_as(file, shape)]
+            loaded = self._landings.load(current)
+            for file in some:
+                yield loaded.get(file.path) or self._land(file, shape, forgotten)
+
+    def _land(self, file: FeedFile, shape: str, forgotten: Forgotten) -> Landing:
+        version = _read_as(file, shape)
+        rows = _unchanged(file, read_rows(file, self._reading))
+        try:
+            return self._landings.land(file, version, rows, forgotten)
+        except _Changed:
+            raise
+        except FeedError as error:
+            return self._landings.refuse(file, version, error.reason)
+
     def _check(self, file: FeedFile) -> FeedColumns:
         """A file's columns. Raises `FeedError` where they are not what they must be."""
         names = column_names(file)
@@ -95,93 +125,31 @@ class Feed:
         except ValueError as error:
             raise FeedError(file.name, str(error)) from None
 
-    def lost(self) -> tuple[int, int]:
-        """When last looked at: the rows without an hour, and the files that were unread."""
-        return self._indexes.lost()
+    def _shape(self, forgotten: Forgotten) -> str:
+        """What decides, besides a file's bytes, what its landed rows are."""
+        said = sorted(self._reading.mapping.said.items())
+        return digest((PRODUCER, said, self._reading.merge, sorted(forgotten.marks)))
 
-    def contents(self) -> tuple[str, Contents]:
-        """The version that was looked at, and what it holds; reads the files that changed.
-
-        Raises `FeedError` where no file can be read.
-        """
-        files = self.files()
-        hours: dict[int, Tally] = {}
-        lost, unread = 0, []
-        for file, index in self._indexed(files):
-            for hour, share in index.hours.items():
-                hours.setdefault(hour, Tally()).follow(share.tally)
-            lost += index.lost
-            if index.problem is not None:
-                unread.append(Unread(file.name, index.problem))
-        self._indexes.forget_all_but(file.path for file in files)
-        return self._version(files), Contents(hours, len(files), lost, tuple(unread))
-
-    def rows(self, hours: Iterable[int]) -> Iterator[FeedRow]:
-        """The rows of these hours, in the feed's order. Raises `FeedError` as `contents` does."""
-        wanted = frozenset(hours)
-        for file, index in self._indexed(self.files()):
-            for row in self._rows_of(file, index, wanted):
-                if row.item_id is None or row.event_time is None:
-                    continue
-                if hour_number(row.event_time) in wanted:
-                    yield row
-
-    def all_rows(self) -> Iterator[FeedRow | Unread]:
-        """Every row of every file, and the files that cannot be read, each in its place."""
-        for file, index in self._indexed(self.files()):
-            if index.problem is not None:
-                yield Unread(file.name, index.problem)
-                continue
-            for placed in read_rows(file, self._reading):
-                yield placed.row
-            _check_unchanged(file)
-
-    def _rows_of(
-        self, file: FeedFile, index: FileIndex, hours: frozenset[int]
-    ) -> Iterator[FeedRow]:
-        spans = list(index.spans(hours))
-        for span in spans:
-            for placed in islice(read_rows(file, self._reading, span.start), span.rows):
-                yield placed.row
-        if spans:
-            _check_unchanged(file)
-
-    def _indexed(self, files: Sequence[FeedFile]) -> Iterator[tuple[FeedFile, FileIndex]]:
-        """Each file with its index, made where it is not known; raises if none could be read."""
-        known = self._indexes.known(problems=len(files) > 1)
-        read, last_problem = 0, None
-        for first in range(0, len(files), _AT_ONCE):
-            some = files[first : first + _AT_ONCE]
-            current = [file.path for file in some if known.get(file.path) == self._of(file)]
-            loaded = self._indexes.load(current)
-            for file in some:
-                index = loaded.get(file.path) or self._look(file)
-                read += index.problem is None
-                last_problem = index.problem or last_problem
-                yield file, index
-        if read == 0 and last_problem is not None:
-            raise FeedError(files[-1].name, last_problem)
-
-    def _look(self, file: FeedFile) -> FileIndex:
-        try:
-            index = FileIndex.of(read_rows(file, self._reading))
-        except FeedError as error:
-            index = FileIndex(problem=error.reason)
-        else:
-            _check_unchanged(file)
-        self._indexes.keep(file.path, self._of(file), index)
-        return index
-
-    def _of(self, file: FeedFile) -> str:
-        """What its index stands for: the version of the file, read in this way."""
-        return f"{file.version}.{self._shape}"
-
-    def _version(self, files: Iterable[FeedFile]) -> str:
-        return digest([(file.path, self._of(file)) for file in files])
+    def _version(self, files: Iterable[FeedFile], shape: str) -> str:
+        return digest([(file.path, _read_as(file, shape)) for file in files])
 
 
-def _check_unchanged(file: FeedFile) -> None:
+class _Changed(FeedError):
+    """The file is another one by now: what was read of it is no version."""
+
+    def __init__(self, file: str) -> None:
+        super().__init__(file, "it was changed while it was read; run again")
+
+
+def _unchanged(file: FeedFile, rows: Iterable[FeedRow]) -> Iterator[FeedRow]:
+    """All rows, if they are of one version of the file."""
+    yield from rows
     with feed_errors(file.name):
         unchanged = file.is_as_listed()
     if not unchanged:
-        raise FeedError(file.name, "it was changed while it was read; run again")
+        raise _Changed(file.name)
+
+
+def _read_as(file: FeedFile, shape: str) -> str:
+    """What its landing stands for: the version of the file, read in this way."""
+    return f"{file.version}.{shape}"

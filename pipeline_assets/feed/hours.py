@@ -1,22 +1,35 @@
 """What is known of the feed's hours, in the state database; all of it can be found out again."""
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import sqlalchemy as sa
 
-from pipeline_assets.feed.changes import FeedHour, Standing
 from pipeline_assets.state.database import State, metadata
 
-feed_hours = sa.Table(
-    "feed_hours",
+feed_news = sa.Table(
+    "feed_news",
     metadata,
     sa.Column("hour", sa.String, primary_key=True),
     sa.Column("digest", sa.String, nullable=False),
-    sa.Column("standing", sa.String, nullable=False, index=True),
-    sa.Column("attempts", sa.Integer, nullable=False),
-    sa.Column("since", sa.Double, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("news", sa.Boolean, nullable=False, index=True),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class FeedHour:
+    """An hour of the feed: the digest of its rows, how many, and whether some are in no table."""
+
+    hour: str
+    digest: str
+    rows: int
+    news: bool
+
+    @property
+    def epoch(self) -> int:
+        """The digest as a number that every database holds."""
+        return int(self.digest[:15], 16)
 
 
 class FeedHours:
@@ -25,30 +38,27 @@ class FeedHours:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def now(self) -> float:
-        """The clock that `since` goes by."""
-        with self._state.reading() as connection:
-            return self._state.now(connection)
-
     def digests(self) -> dict[str, str]:
         """The digest of each hour's rows when they were last looked at."""
         with self._state.reading() as connection:
-            rows = connection.execute(sa.select(feed_hours.c.hour, feed_hours.c.digest))
+            rows = connection.execute(sa.select(feed_news.c.hour, feed_news.c.digest))
             return {row.hour: row.digest for row in rows}
 
-    def standing(self, standing: Standing, before: str | None = None) -> list[FeedHour]:
-        """The hours of this standing, newest first; with `before`, only those before that hour."""
-        query = sa.select(feed_hours).where(feed_hours.c.standing == standing)
-        if before is not None:
-            query = query.where(feed_hours.c.hour < before)
+    def with_news(self, before: str) -> list[FeedHour]:
+        """The hours, before this one, with rows that are in no table."""
+        query = sa.select(feed_news).where(feed_news.c.news, feed_news.c.hour < before)
         with self._state.reading() as connection:
-            rows = connection.execute(query.order_by(feed_hours.c.hour.desc()))
-            return [
-                FeedHour(row.hour, row.digest, Standing(row.standing), row.attempts, row.since)
-                for row in rows
-            ]
+            return [FeedHour(*row) for row in connection.execute(query)]
 
     def keep(self, hours: Iterable[FeedHour]) -> None:
         """Keep these hours, in place of what was known of them."""
         with self._state.transaction() as connection:
-            self._state.upsert(connection, feed_hours, [asdict(hour) for hour in hours])
+            self._state.upsert(connection, feed_news, [asdict(hour) for hour in hours])
+
+    def built(self, hour: str, epoch: int | None = None) -> None:
+        """The table of an hour has what the feed has; with `epoch`, what it then had."""
+        of_hour = feed_news.c.hour == hour
+        with self._state.transaction() as connection:
+            row = connection.execute(sa.select(feed_news).where(of_hour)).one_or_none()
+            if row is not None and epoch in (None, FeedHour(*row).epoch):
+                connection.execute(sa.update(feed_news).where(of_hour).values(news=False))

@@ -41,7 +41,7 @@ def _together(run: RawRow, row: RawRow) -> RawRow:
     problem = run.problem or row.problem
     if not added and problem == run.problem:
         return run
-    return RawRow(run.line, {**run.values, **added}, problem, run.at)
+    return RawRow(run.line, {**run.values, **added}, problem)
 
 
 def _is_empty(value: object) -> bool:

@@ -31,35 +31,16 @@ def parquet_columns(source: pa.NativeFile) -> list[str]:
         return list(file.schema_arrow.names)
 
 
-def parquet_rows(
-    source: pa.NativeFile, wanted: Collection[str], start: int = 0
-) -> Iterator[RawRow]:
-    """The rows from number `start` on, numbered from 1; raises what pyarrow does of a damaged file.
-
-    Row groups before it are not read.
-    """
+def parquet_rows(source: pa.NativeFile, wanted: Collection[str]) -> Iterator[RawRow]:
+    """The rows, numbered from 1; raises what pyarrow does of a damaged file."""
     with pq.ParquetFile(source, buffer_size=_BUFFER_BYTES) as file:
-        groups, number = _groups(file, start)
         known = [name for name in file.schema_arrow.names if name in wanted]
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=known, row_groups=groups):
-            first = max(0, start - number)
-            if first < batch.num_rows:
-                columns = {name: _values(batch.column(name)) for name in batch.schema.names}
-                for index in range(first, batch.num_rows):
-                    values = {name: column[index] for name, column in columns.items()}
-                    yield RawRow(number + index + 1, values, at=number + index)
-            number += batch.num_rows
-
-
-def _groups(file: pq.ParquetFile, start: int) -> tuple[list[int], int]:
-    """The row groups from the one with row number `start` on, and the first row's number."""
-    metadata, number = file.metadata, 0
-    for group in range(metadata.num_row_groups):
-        rows = metadata.row_group(group).num_rows
-        if number + rows > start:
-            return list(range(group, metadata.num_row_groups)), number
-        number += rows
-    return [], number
+        number = 0
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=known):
+            columns = {name: _values(batch.column(name)) for name in batch.schema.names}
+            for index in range(batch.num_rows):
+                number += 1
+                yield RawRow(number, {name: column[index] for name, column in columns.items()})
 
 
 def _values(column: pa.Array) -> list[object]:

@@ -10,7 +10,7 @@ from functools import partial
 from io import BufferedReader
 from itertools import islice
 from shutil import copyfileobj
-from typing import IO, Final, NamedTuple, cast
+from typing import IO, Final, cast
 
 import pyarrow as pa
 
@@ -20,14 +20,7 @@ from pipeline_assets.feed.mapping import FeedMapping, Mapped
 from pipeline_assets.feed.merged import merged
 from pipeline_assets.feed.parquet import parquet_columns, parquet_rows
 from pipeline_assets.feed.rows import FeedRow, RawRow, feed_row
-from pipeline_assets.feed.text import (
-    BEGINNING,
-    Start,
-    csv_header,
-    csv_records,
-    csv_rows,
-    jsonl_rows,
-)
+from pipeline_assets.feed.text import csv_header, csv_records, csv_rows, jsonl_rows
 
 JSONL_SAMPLE_ROWS: Final = 1000  # a JSONL feed has no header: its columns are those seen in these
 _BUFFER_BYTES: Final = 4 << 20  # on an object store each buffer is a request
@@ -43,13 +36,6 @@ class Reading:
     merge: bool = False
 
 
-class Placed(NamedTuple):
-    """A row, and where reading can begin with it, if it can: as in a `Start`."""
-
-    row: FeedRow
-    at: int | None
-
-
 def column_names(file: FeedFile) -> Sequence[str] | None:
     """The columns of a file; None for JSONL without a readable row, where every line says why.
 
@@ -59,8 +45,8 @@ def column_names(file: FeedFile) -> Sequence[str] | None:
         return _names(file.name, kind, source)
 
 
-def read_rows(file: FeedFile, reading: Reading, start: Start = BEGINNING) -> Iterator[Placed]:
-    """All rows of a file from `start` on, in order, in memory that does not grow with them.
+def read_rows(file: FeedFile, reading: Reading) -> Iterator[FeedRow]:
+    """All rows of a file, in order, in memory that does not grow with them.
 
     A bad row has its `problem`; nothing is dropped but blank lines. Raises `FeedError` where the
     file is unreadable or lacks a column, and in the middle where it is cut off or damaged.
@@ -74,23 +60,23 @@ def read_rows(file: FeedFile, reading: Reading, start: Start = BEGINNING) -> Ite
                 raise FeedError(file.name, str(error)) from None
             mapped = Mapped()
         raws = (
-            RawRow(raw.line, mapped.values(raw.values, file.modified), raw.problem, raw.at)
-            for raw in _raw_rows(kind, source, mapped, start)
+            RawRow(raw.line, mapped.values(raw.values, file.modified), raw.problem)
+            for raw in _raw_rows(kind, source, mapped)
         )
         for raw in merged(raws) if reading.merge else raws:
-            yield Placed(feed_row(raw, file.name), raw.at)
+            yield feed_row(raw, file.name)
 
 
-def _raw_rows(kind: str, source: "_Source", mapped: Mapped, start: Start) -> Iterator[RawRow]:
+def _raw_rows(kind: str, source: "_Source", mapped: Mapped) -> Iterator[RawRow]:
     if kind == "parquet":
         with source.open() as native:
-            yield from parquet_rows(native, mapped.columns, start.at)
+            yield from parquet_rows(native, mapped.columns)
         return
     with source.stream() as stream:
         if kind == "csv":
-            yield from csv_rows(stream, mapped.columns, start)
+            yield from csv_rows(stream, mapped.columns)
         else:
-            yield from jsonl_rows(stream, start)
+            yield from jsonl_rows(stream)
 
 
 def _names(name: str, kind: str, source: "_Source") -> Sequence[str] | None:

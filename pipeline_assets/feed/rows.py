@@ -29,14 +29,12 @@ class RawRow(NamedTuple):
     """One row as its file has it; a tuple, for its speed.
 
     `problem` is what already went wrong in reading it. Bytes that are not UTF-8 are in `values` as
-    lone surrogates. `at` is where reading can begin
-    with this row: a byte of the unpacked file, in Parquet a row; None where it cannot.
+    lone surrogates.
     """
 
     line: int
     values: Mapping[str, object]
     problem: str | None = None
-    at: int | None = None
 
 
 class FeedRow(NamedTuple):

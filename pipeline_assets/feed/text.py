@@ -4,7 +4,6 @@ import csv
 import json
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
 from pipeline_assets.feed.rows import RawRow
@@ -27,31 +26,15 @@ class BytesFile(Protocol):
         """Up to `size` bytes of the next line; none at the end."""
         ...
 
-    def seek(self, offset: int, /) -> int:
-        """Go on at this byte."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Where to begin: at this byte of the unpacked file, which begins this line."""
-
-    at: int = 0
-    line: int = 1
-
-
-BEGINNING: Final = Start()
-
 
 class Line(NamedTuple):
-    """One line with its end, from byte `at` on; bytes that are not UTF-8 are lone surrogates.
+    """One line with its end; bytes that are not UTF-8 are lone surrogates.
 
     Counts from 1. `text` is None where the line is over `MAX_LINE_BYTES`.
     """
 
     number: int
     text: str | None
-    at: int
 
     @property
     def blank(self) -> bool:
@@ -60,49 +43,40 @@ class Line(NamedTuple):
 
 
 class CsvRecord(NamedTuple):
-    """One CSV record, from the line on which it begins; with a `problem` it has no fields.
-
-    `at` is the byte of its beginning; None where a reader that begins there could differ.
-    """
+    """One CSV record, from the line on which it begins; with a `problem` it has no fields."""
 
     line: int
     fields: Sequence[str]
-    at: int | None
     problem: str | None = None
 
 
-def read_lines(file: BytesFile, start: Start = BEGINNING) -> Iterator[Line]:
+def read_lines(file: BytesFile) -> Iterator[Line]:
     """All lines of `file`, without a byte order mark; never holds more than one of them."""
-    number, at = start.line - 1, start.at
-    file.seek(at)
+    number = 0
     while raw := file.readline(MAX_LINE_BYTES + 1):
         number += 1
-        begin, at = at, at + len(raw)
-        if begin == 0:
+        if number == 1:
             raw = raw.removeprefix(_BOM)
         if len(raw) > MAX_LINE_BYTES:
-            at += _skip_line(file, raw)
-            yield Line(number, None, begin)
+            _skip_line(file, raw)
+            yield Line(number, None)
         else:
-            yield Line(number, raw.decode("utf-8", "surrogateescape"), begin)
+            yield Line(number, raw.decode("utf-8", "surrogateescape"))
 
 
-def _skip_line(file: BytesFile, part: bytes) -> int:
-    skipped = 0
+def _skip_line(file: BytesFile, part: bytes) -> None:
     while part and not part.endswith(b"\n"):
         part = file.readline(_SKIP_BYTES)
-        skipped += len(part)
-    return skipped
 
 
-def jsonl_rows(file: BytesFile, start: Start = BEGINNING) -> Iterator[RawRow]:
+def jsonl_rows(file: BytesFile) -> Iterator[RawRow]:
     """One row for each line that is not blank."""
-    return (_json_row(line) for line in read_lines(file, start) if not line.blank)
+    return (_json_row(line) for line in read_lines(file) if not line.blank)
 
 
 def _json_row(line: Line) -> RawRow:
     if line.text is None:
-        return RawRow(line.number, {}, f"line {line.number} {_TOO_LONG}", line.at)
+        return RawRow(line.number, {}, f"line {line.number} {_TOO_LONG}")
     try:
         value = json.loads(line.text.rstrip("\r\n"))
     except json.JSONDecodeError as error:
@@ -113,21 +87,19 @@ def _json_row(line: Line) -> RawRow:
         why = "it is nested too deeply"
     else:
         if isinstance(value, dict):
-            return RawRow(line.number, value, at=line.at)
+            return RawRow(line.number, value)
         why = "it is not an object"
     start = line.text.strip()[:40].encode("utf-8", "replace").decode("utf-8")
     problem = f"line {line.number}, {start!r}, is not a JSON row: {why}"
-    return RawRow(line.number, {}, problem, line.at)
+    return RawRow(line.number, {}, problem)
 
 
-def csv_rows(
-    file: BytesFile, wanted: Collection[str], start: Start = BEGINNING
-) -> Iterator[RawRow]:
+def csv_rows(file: BytesFile, wanted: Collection[str]) -> Iterator[RawRow]:
     """One row for each record after the header, with the wanted columns; blank lines are none."""
-    header_and_rows = csv_records(file)
-    header = csv_header(next(header_and_rows, None))
+    records = csv_records(file)
+    header = csv_header(next(records, None))
     known = [(index, name) for index, name in enumerate(header) if name in wanted]
-    for record in header_and_rows if start == BEGINNING else csv_records(file, start):
+    for record in records:
         problem = record.problem
         if problem is None and len(record.fields) != len(header):
             problem = (
@@ -135,7 +107,7 @@ def csv_rows(
                 f"where the header has {len(header)}"
             )
         values = {name: record.fields[i] for i, name in known if i < len(record.fields)}
-        yield RawRow(record.line, values, problem, record.at)
+        yield RawRow(record.line, values, problem)
 
 
 def csv_header(record: CsvRecord | None) -> list[str]:
@@ -143,22 +115,21 @@ def csv_header(record: CsvRecord | None) -> list[str]:
     return [] if record is None else [name.strip() for name in record.fields]
 
 
-def csv_records(file: BytesFile, start: Start = BEGINNING) -> Iterator[CsvRecord]:
+def csv_records(file: BytesFile) -> Iterator[CsvRecord]:
     """All records; one that cannot be read costs its first line, the next line begins another."""
     # A limit of the whole process; ours, per field, comes later, where the row is kept.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_LINE_BYTES))
-    tape = _Tape(read_lines(file, start))
+    tape = _Tape(read_lines(file))
     reader = csv.reader(tape, strict=True)
     while (first := tape.begin_record()) is not None:
-        at = None if tape.is_seen(first) else first.at
         if first.text is None:
             next(tape, None)
-            yield CsvRecord(first.number, (), at, f"line {first.number} {_TOO_LONG}")
+            yield CsvRecord(first.number, (), f"line {first.number} {_TOO_LONG}")
             continue
         try:
-            yield CsvRecord(first.number, next(reader), at)
+            yield CsvRecord(first.number, next(reader))
         except csv.Error as error:
-            yield CsvRecord(first.number, (), at, f"line {first.number} is not CSV: {error}")
+            yield CsvRecord(first.number, (), f"line {first.number} is not CSV: {error}")
             tape.rewind()
             reader = csv.reader(tape, strict=True)
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from pipeline_assets.core.names import QUALITY_SUMMARY
 from pipeline_assets.errors import ContractError
-from pipeline_assets.healing.rules import Degraded, Priority
+from pipeline_assets.healing.rules import Priority, Wanted
 from pipeline_assets.state.database import State, metadata
 from pipeline_assets.store.tables import Tables
 
@@ -38,11 +38,11 @@ hours = sa.Table(
 ITEMS, ENRICHED = "items", "enriched_items"
 
 
-class Cause(StrEnum):
-    """What an hour's improvable rows wait for: the accelerator, or just another try."""
+class WaitsFor(StrEnum):
+    """What an improvable row waits for: the accelerator, or just another try."""
 
-    ACCELERATED = "accelerated"
-    OTHER = "other"
+    ACCELERATOR = "accelerator"
+    ANOTHER_TRY = "another try"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,31 +102,33 @@ class Hours:
             rows = connection.execute(sa.select(*_OF_AN_HOUR).order_by(hours.c.hour)).all()
         return [_hour(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
 
-    def degraded(self, cause: Cause, since: str) -> list[Degraded]:
-        """The hours, from `since` on, with rows that may be better once the cause is gone."""
-        count, priority, due_at = _DEGRADED[cause]
-        query = sa.select(hours.c.hour, count, priority, hours.c.quality_mean, due_at)
+    def wanted(self, waits_for: WaitsFor, since: str, epoch: int) -> list[Wanted]:
+        """The hours, from `since` on, with rows that may be better once that is there."""
+        count, priority, due_at = _IMPROVABLE[waits_for]
+        query = sa.select(hours.c.hour, count, due_at, priority, hours.c.quality_mean)
         query = query.where(count > 0, hours.c.hour >= since)
         with self._state.reading() as connection:
             rows = connection.execute(query).all()
         classes = {each.value: each for each in Priority}
-        return [Degraded(hour, n, classes[name], mean, due) for hour, n, name, mean, due in rows]
+        return [
+            Wanted(hour, epoch, n, due, classes[name], mean) for hour, n, due, name, mean in rows
+        ]
 
-    def improvable(self, cause: Cause, hour: str) -> int:
-        """How many rows of an hour may be better once the cause is gone."""
-        query = sa.select(_DEGRADED[cause][0]).where(hours.c.hour == hour)
+    def improvable(self, waits_for: WaitsFor, hour: str) -> int:
+        """How many rows of an hour may be better once that is there."""
+        query = sa.select(_IMPROVABLE[waits_for][0]).where(hours.c.hour == hour)
         with self._state.reading() as connection:
             return connection.execute(query).scalar_one_or_none() or 0
 
 
 _OF_AN_HOUR = [hours.c[field.name] for field in fields(Hour)]
-_DEGRADED: dict[Cause, tuple[Any, Any, Any]] = {
-    Cause.ACCELERATED: (
+_IMPROVABLE: dict[WaitsFor, tuple[Any, Any, Any]] = {
+    WaitsFor.ACCELERATOR: (
         hours.c.improvable_accelerated,
         hours.c.accelerated_priority,
         hours.c.accelerated_due_at,
     ),
-    Cause.OTHER: (
+    WaitsFor.ANOTHER_TRY: (
         hours.c.improvable - hours.c.improvable_accelerated,
         hours.c.other_priority,
         hours.c.other_due_at,

@@ -1,4 +1,4 @@
-"""What sensors asked for to heal: the latest request of each for every hour.
+"""What was asked for: the latest request for every hour, by cause.
 
 What became of a request is learnt by the next tick; a request that is not at its end is in flight.
 """
@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline_assets.healing.rules import Outcome, Request
-from pipeline_assets.state.database import State, metadata
+from pipeline_assets.state.database import BORN, State, facts, metadata
 
 heal_requests = sa.Table(
     "heal_requests",
@@ -27,42 +27,48 @@ heal_requests = sa.Table(
 )
 
 COLUMNS = tuple(field.name for field in fields(Request))
+ERA = "hour_requests.era"
 
 
-class HealRequests:
-    """The latest request of each sensor for every hour."""
+class HourRequests:
+    """The latest request for every hour that one cause asks for."""
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, state: State, cause: str) -> None:
+        self._state, self._cause = state, cause
 
-    def latest(self, asked_by: str) -> dict[str, Request]:
-        """The latest requests of a sensor by hour."""
+    def latest(self) -> dict[str, Request]:
+        """The latest requests by hour."""
         columns = [heal_requests.c[name] for name in COLUMNS]
-        query = sa.select(*columns).where(heal_requests.c.asked_by == asked_by)
+        query = sa.select(*columns).where(heal_requests.c.asked_by == self._cause)
         with self._state.reading() as connection:
             return {row.hour: _request(row) for row in connection.execute(query)}
 
-    def in_flight(self, asked_by: str) -> list[Request]:
-        """The requests of a sensor that are not at their end."""
-        query = sa.select(heal_requests).where(
-            heal_requests.c.outcome.is_(None), heal_requests.c.asked_by == asked_by
-        )
-        with self._state.reading() as connection:
-            return [_request(row) for row in connection.execute(query)]
-
-    def in_flight_of_others(self, asked_by: str) -> set[str]:
-        """The hours for which another sensor has a request in flight."""
+    def of_other_causes(self) -> set[str]:
+        """The hours for which another cause has a request in flight."""
         query = sa.select(heal_requests.c.hour).where(
-            heal_requests.c.outcome.is_(None), heal_requests.c.asked_by != asked_by
+            heal_requests.c.outcome.is_(None), heal_requests.c.asked_by != self._cause
         )
         with self._state.reading() as connection:
             return set(connection.execute(query).scalars())
 
-    def keep(self, asked_by: str, requests: Iterable[Request]) -> None:
+    def keep(self, requests: Iterable[Request]) -> None:
         """Note requests, made or ended, in the place of earlier ones for the same hours."""
-        lines = [{**asdict(request), "asked_by": asked_by} for request in requests]
+        lines = [{**asdict(request), "asked_by": self._cause} for request in requests]
         with self._state.transaction() as connection:
             self._state.upsert(connection, heal_requests, lines)
+
+    def era(self) -> int:
+        """Tells the requests of this database from those of one that was lost.
+
+        A database of before that was counted is told by when it had its first run.
+        """
+        known = self._state.fact(ERA)
+        if known is not None:
+            return int(known)
+        with self._state.transaction() as connection:
+            era = int(self._state.fact(BORN) or self._state.now(connection))
+            self._state.add_missing(connection, facts, name=ERA, value=era)
+        return int(self._state.fact(ERA))
 
     def now(self) -> float:
         """The clock that requests go by."""

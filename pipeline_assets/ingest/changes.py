@@ -5,28 +5,27 @@ thread of the code server, for which a tick waits a little; what it found is in 
 A server that ends in between begins anew.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock, Thread
-from typing import TYPE_CHECKING
+from typing import Final
 
+from pipeline_assets.alerting.rules import Alert, Severity
+from pipeline_assets.core.batched import batched
 from pipeline_assets.core.hours import hour_name
-from pipeline_assets.core.names import ITEMS
-from pipeline_assets.feed.changes import FeedHour, Standing, Tally, has_news, same_rows
-from pipeline_assets.feed.index import hour_number, named_hour, numbered_hour
-from pipeline_assets.ingest.items import is_later
-from pipeline_assets.ingest.keeping_out import allowed
+from pipeline_assets.errors import without_secrets
+from pipeline_assets.feed.hours import FeedHour
+from pipeline_assets.feed.landing import Landed
+from pipeline_assets.ingest.items import show_feed_and_tables
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.settings import Settings
+from pipeline_assets.store.queries import queries
 
-if TYPE_CHECKING:
-    from pipeline_assets.feed.rows import FeedRow
-
-COMPARED_ROWS = 1_000_000
-"""Rows compared one by one in a tick: some 200 MB of keys. An hour beyond is asked for unseen;
-where rows only left the feed, its run finds nothing to do."""
+HOURS_AT_ONCE: Final = 200
+"""Tables that are compared in one query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,70 +77,62 @@ def _begun(settings: Settings) -> Future[Compared]:
 
 
 def compare(resources: Resources) -> Compared:
-    """Read the feed, and keep which of its hours have rows that their table has not.
+    """Read what changed of the feed, and keep which of its hours have rows in no table.
 
-    Of the files that did not change, what they hold is known. Rows are read once more where a table
-    is not just what the feed would make: those that left the feed are still in it, and are no news.
     Raises `FeedError`.
     """
-    version, contents = resources.feed.contents()
-    first = hour_number(resources.settings.start)
-    tallies = {named_hour(hour): tally for hour, tally in contents.hours.items() if hour >= first}
+    landed = resources.feed.landed()
+    first = hour_name(resources.settings.start)
+    shares = {hour: share for hour, share in landed.hours().items() if hour >= first}
     known = resources.feed_hours.digests()
-    fresh = {hour: each for hour, each in tallies.items() if known.get(hour) != each.digest}
-    settled = _settled(resources, fresh)
-    now = resources.feed_hours.now()
+    fresh = {hour: each for hour, each in shares.items() if known.get(hour) != each.digest}
+    news = with_news(resources, landed, fresh)
     resources.feed_hours.keep(
-        FeedHour(
-            hour,
-            tally.digest,
-            Standing.SETTLED if hour in settled else Standing.WAITING,
-            since=now,
-        )
-        for hour, tally in fresh.items()
+        FeedHour(hour, share.digest, share.rows, hour in news) for hour, share in fresh.items()
     )
-    rows = sum(tally.rows for tally in tallies.values())
-    changed = len(fresh) - len(settled)
-    return Compared(version, rows, len(tallies), changed, len(contents.unread))
+    rows = sum(share.rows for share in shares.values())
+    unread = sum(each.problem is not None for each in landed.files)
+    return Compared(landed.version, rows, len(shares), len(news), unread)
 
 
-def is_built(resources: Resources, hour: str, digest: str) -> bool:
-    """Whether the table of an hour has just the rows that the digest stands for."""
-    keys = _table_keys(resources, hour)
-    return keys is not None and same_rows(Tally.of(keys).digest, digest)
+def still_has_news(resources: Resources, hour: str) -> bool:
+    """Whether the feed, as it is now, has rows of an hour that are in no table.
+
+    Raises `FeedError`.
+    """
+    landed = resources.feed.landed()
+    share = landed.hours().get(hour)
+    if share is not None and with_news(resources, landed, {hour}):
+        return True
+    resources.feed_hours.built(hour)
+    return False
 
 
-def _settled(resources: Resources, fresh: Mapping[str, Tally]) -> set[str]:
-    """The hours among these whose table has all that the feed has."""
-    settled, unsure, rows = set(), set(), 0
-    for hour, tally in fresh.items():
-        if is_built(resources, hour, tally.digest):
-            settled.add(hour)
-        elif resources.tables.exists(ITEMS, hour) and rows + tally.rows <= COMPARED_ROWS:
-            unsure.add(hour)
-            rows += tally.rows
-    return settled | set(_without_news(resources, unsure))
+def with_news(resources: Resources, landed: Landed, hours: Collection[str]) -> set[str]:
+    """Those among these hours of the feed that have rows which are in no table."""
+    found: set[str] = set()
+    for some in batched(sorted(hours), HOURS_AT_ONCE):
+        with queries(resources.storage, resources.work) as connection:
+            show_feed_and_tables(resources, connection, landed, some)
+            rows = connection.execute("SELECT DISTINCT hour FROM news").fetchall()
+            found.update(hour for (hour,) in rows)
+    return found
 
 
-def _without_news(resources: Resources, hours: set[str]) -> Iterator[str]:
-    if not hours:
+def stale_feeds(resources: Resources) -> Iterator[Alert]:
+    """The feed, where its server gave no newer copy when it was asked last, and since when."""
+    source = resources.settings.feed
+    copy = resources.downloads.copy(source)
+    if copy is None or copy.refusal is None or copy.refused_since is None:
         return
-    feed: dict[str, dict[str, FeedRow]] = {hour: {} for hour in hours}
-    for row in resources.feed.rows(map(numbered_hour, hours)):
-        if row.item_id is None or row.event_time is None:
-            continue
-        items = feed[hour_name(row.event_time)]
-        if row.item_id not in items or is_later(items[row.item_id], row):
-            items[row.item_id] = row
-    forgotten = resources.forgotten.read()
-    for hour, rows in feed.items():
-        keys = {item: row.key for item, row in allowed(rows, forgotten).items()}
-        if not has_news(keys, frozenset(_table_keys(resources, hour) or ())):
-            yield hour
-
-
-def _table_keys(resources: Resources, hour: str) -> list[str] | None:
-    if not resources.tables.exists(ITEMS, hour):
-        return None
-    keys: list[str] = resources.tables.read(ITEMS, hour, ["key"])["key"].to_pylist()
-    return keys
+    kept_from = datetime.fromtimestamp(copy.fetched_at, UTC)
+    yield Alert(
+        "feed:stale",
+        Severity.WARNING,
+        "the feed cannot be fetched anew",
+        f"{without_secrets(source)} gave no feed: {copy.refusal}. The copy of "
+        f"{kept_from:%Y-%m-%d %H:%M} UTC is read on; what changed since then waits.",
+        "Nothing, if its server is down; it is asked again every PIPELINE_FEED_REFRESH. Else mend "
+        "PIPELINE_FEED, and look at `pipeline-assets doctor`.",
+        copy.refused_since,
+    )

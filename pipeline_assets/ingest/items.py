@@ -6,11 +6,11 @@ that is no longer in the feed stays, since a feed that was cut short must not de
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline_assets.core.contract import (
     ITEM_KEY,
@@ -21,21 +21,20 @@ from pipeline_assets.core.contract import (
     stage_schema,
 )
 from pipeline_assets.core.names import ITEMS
-from pipeline_assets.core.rows import Row, from_table, to_table
+from pipeline_assets.core.rows import brought_up
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import MAX_ERROR_CHARS, ErrorKind
-from pipeline_assets.feed.index import hour_number, named_hour, numbered_hour
 from pipeline_assets.feed.rows import PRODUCER
-from pipeline_assets.ingest.keeping_out import allowed
+from pipeline_assets.store.queries import queries
+from pipeline_assets.store.tables import ROW_GROUP_ROWS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
+    from collections.abc import Sequence
 
-    from pipeline_assets.feed.rows import FeedRow
+    import duckdb
+
+    from pipeline_assets.feed.landing import Landed
     from pipeline_assets.resources import Resources
-
-FAILED_FACTOR = 0.0
 
 VALUES = (
     pa.field("name", pa.string()),
@@ -91,92 +90,106 @@ class ItemsReport:
     unknown_columns: tuple[str, ...]
 
 
+MADE = f"""
+    CREATE OR REPLACE TEMP VIEW made AS
+    SELECT hour, item_id, name, kind, description, document_url, image_url, event_time, priority,
+        line,
+        CASE WHEN problem IS NULL THEN 'ok' ELSE 'failed' END AS status,
+        CASE WHEN problem IS NULL THEN 'feed' END AS rung,
+        CASE WHEN problem IS NULL THEN 1.0::FLOAT ELSE 0.0::FLOAT END AS quality,
+        CASE WHEN problem IS NOT NULL THEN '{ErrorKind.INVALID_INPUT}' END AS error_kind,
+        left('line ' || line || ' of ' || file || ': ' || problem, {MAX_ERROR_CHARS}) AS error,
+        false AS retryable, 0::SMALLINT AS attempts, 0.0::DOUBLE AS cost_usd, key,
+        CASE WHEN problem IS NULL THEN '{PRODUCER}' END AS producer
+    FROM latest
+"""  # noqa: S608 - our own constants
+"""The rows that the feed makes of hours, without what is null in all of them."""
+
+NEWS = """
+    CREATE OR REPLACE TEMP VIEW news AS
+    SELECT made.*, old.key IS NULL AS is_new FROM made LEFT JOIN old USING (hour, item_id)
+    WHERE old.key IS DISTINCT FROM made.key
+"""
+"""What the feed has and no table has. Rows that left the feed stay in their table, and are no
+news."""
+
+OLD = """
+    FROM read_parquet($files, hive_partitioning = true, hive_types_autocast = false,
+                      union_by_name = true)
+"""
+
+ALL_ROWS = """
+    SELECT * FROM (
+        SELECT *, $run_id AS run_id, $now AS updated_at FROM news
+        UNION ALL BY NAME
+        SELECT old.* FROM old LEFT JOIN made USING (hour, item_id)
+        WHERE made.key IS NULL OR made.key = old.key
+    ) ORDER BY item_id
+"""
+"""What stands and is as the feed has it, or is no longer in the feed, stays as it is."""
+
+COUNTS = """
+    SELECT (SELECT count(*) FROM news) AS new_or_changed,
+        (SELECT count(*) FROM landed WHERE NOT forgotten) - (SELECT count(*) FROM latest)
+            AS duplicates,
+        (SELECT count(*) FROM landed WHERE forgotten) AS forgotten,
+        (SELECT count(*) FROM old ANTI JOIN made USING (hour, item_id)) AS kept_from_before
+"""
+
+
 def materialize_items(resources: Resources, hour: str, run_id: str) -> ItemsReport:
     """Bring the items of an hour up to date with the feed, and publish them.
 
     Raises `FeedError` where the feed as a whole cannot be read; the present table then stays.
     """
     unknown = resources.feed.columns().unknown
-    seen, feed = latest_rows(resources.feed.rows([numbered_hour(hour)]))
-    now = resources.clock()
-    with resources.leases.acquire(f"{ITEMS}/{hour}") as lease, lease.publishing():
-        # Under the lease: what another run adds is not lost, and what `forget` takes stays out.
-        old = _old_rows(resources, hour)
-        kept = allowed(feed, resources.forgotten.read())
-        made = {item: _row(item, row, run_id, now) for item, row in kept.items()}
-        changed = {
-            item for item, row in made.items() if item not in old or old[item].key != row.key
-        }
-        rows = {**old, **{item: made[item] for item in changed}}
-        ordered = [rows[item] for item in sorted(rows)]
-        resources.tables.write(
-            ITEMS,
-            hour,
-            to_table(ordered, SCHEMA),
-            lambda table: check_contract(f"{ITEMS} of {hour}", table, REQUIRED),
-        )
-    return ItemsReport(
-        rows=len(rows),
-        new_or_changed=len(changed),
-        failed=sum(row.status is Status.FAILED for row in rows.values()),
-        duplicates=seen - len(feed),
-        forgotten=len(feed) - len(kept),
-        kept_from_before=len(old.keys() - feed.keys()),
-        unknown_columns=unknown,
-    )
+    with resources.leases.acquire(f"{ITEMS}/{hour}") as lease:
+        # Under the lease: whoever read an older version of the feed has published by now, what
+        # another run adds is not lost, and what `forget` takes stays out.
+        landed = resources.feed.landed()
+        with lease.publishing(), queries(resources.storage, resources.work) as connection:
+            show_feed_and_tables(resources, connection, landed, [hour])
+            counts = connection.sql(COUNTS).to_arrow_table().to_pylist()[0]
+            bound = {"run_id": run_id, "now": resources.clock()}
+            rows = connection.sql(ALL_ROWS, params=bound).to_arrow_reader(ROW_GROUP_ROWS)
+            written, failed = _publish(resources, hour, rows)
+    return ItemsReport(rows=written, failed=failed, unknown_columns=unknown, **counts)
 
 
-def feed_hours(resources: Resources) -> Counter[str]:
-    """How many rows the feed has for each hour that has a partition. Raises `FeedError`."""
-    first = hour_number(resources.settings.start)
-    _version, contents = resources.feed.contents()
-    return Counter(
-        {named_hour(hour): tally.rows for hour, tally in contents.hours.items() if hour >= first}
-    )
+def show_feed_and_tables(
+    resources: Resources,
+    connection: duckdb.DuckDBPyConnection,
+    landed: Landed,
+    hours: Sequence[str],
+) -> None:
+    """Have a connection know what the feed makes of hours, `made`, and what stands, `old`.
+
+    And what of the former is `news`: rows whose item is new, or changed.
+    """
+    landed.show(connection, hours)
+    connection.execute(MADE)
+    built = [hour for hour in hours if resources.tables.exists(ITEMS, hour)]
+    if not built:
+        empty = SCHEMA.append(pa.field("hour", pa.string())).empty_table()
+        connection.register("old", empty)
+    else:
+        files = [resources.tables.url(ITEMS, hour) for hour in built]
+        connection.sql(OLD, params={"files": files}).create_view("old", replace=True)
+    connection.execute(NEWS)
 
 
-def is_later(row: FeedRow, other: FeedRow) -> bool:
-    """Whether of an item's two rows in an hour, `other` the later in the feed, that one counts."""
-    return row.event_time is None or other.event_time is None or other.event_time >= row.event_time
+def _publish(resources: Resources, hour: str, rows: pa.RecordBatchReader) -> tuple[int, int]:
+    """Write and publish the rows; how many there are, and how many of them are failed."""
+    written = failed = 0
 
+    def check(table: pa.Table) -> None:
+        check_contract(f"{ITEMS} of {hour}", table, REQUIRED)
 
-def latest_rows(rows: Iterable[FeedRow]) -> tuple[int, dict[str, FeedRow]]:
-    """How many rows there are, and of each item the one that counts."""
-    seen = 0
-    latest: dict[str, FeedRow] = {}
-    for row in rows:
-        seen += 1
-        item = str(row.item_id)
-        if item not in latest or is_later(latest[item], row):
-            latest[item] = row
-    return seen, latest
-
-
-def _row(item_id: str, row: FeedRow, run_id: str, now: datetime) -> Row:
-    made = Row(
-        (item_id,),
-        (*row.content, row.line),
-        Status.OK,
-        rung="feed",
-        quality=1.0,
-        key=row.key,
-        producer=PRODUCER,
-        run_id=run_id,
-        updated_at=now,
-    )
-    if row.problem is None:
-        return made
-    return made._replace(
-        status=Status.FAILED,
-        rung=None,
-        quality=FAILED_FACTOR,
-        producer=None,
-        error_kind=ErrorKind.INVALID_INPUT,
-        error=f"{row.place}: {row.problem}"[:MAX_ERROR_CHARS],
-    )
-
-
-def _old_rows(resources: Resources, hour: str) -> dict[str, Row]:
-    if not resources.tables.exists(ITEMS, hour):
-        return {}
-    return {row.id[0]: row for row in from_table(resources.tables.read(ITEMS, hour), 1)}
+    with resources.tables.writer(ITEMS, hour, SCHEMA, check) as writer:
+        for batch in rows:
+            table = brought_up(pa.Table.from_batches([batch]), SCHEMA)
+            writer.write(table)
+            written += table.num_rows
+            failed += pc.sum(pc.equal(table["status"], Status.FAILED)).as_py() or 0
+        writer.publish()
+    return written, failed

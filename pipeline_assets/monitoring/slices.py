@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
+from pipeline_assets.core.rows import brought_up
 from pipeline_assets.errors import LeaseHeld, LeaseLost, Overtaken, StorageError
 from pipeline_assets.state.leases import FORGETTING
 from pipeline_assets.store.tables import PART, WHOLE, Tables, table_name
@@ -123,7 +124,7 @@ def _read(resources: Resources, table: str, hours: Sequence[str], schema: pa.Sch
 
     def rows(tables: Tables, hour: str) -> pa.Table:
         found = tables.read(table, hour)
-        return _filled(found.append_column(HOUR.field(0), pa.repeat(hour, len(found))), schema)
+        return brought_up(found.append_column(HOUR.field(0), pa.repeat(hour, len(found))), schema)
 
     return pa.concat_tables(_each(resources, hours, rows))
 
@@ -139,18 +140,6 @@ def _each(
 
     with ThreadPoolExecutor(READ_AT_ONCE) as pool:
         yield from pool.map(alone, hours)
-
-
-def _filled(found: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The columns of a schema; where a table has not one of them, it is null."""
-    present = set(found.column_names)
-    columns = [
-        found[field.name].cast(field.type)
-        if field.name in present
-        else pa.nulls(len(found), field.type)
-        for field in schema
-    ]
-    return pa.table(columns, schema=schema)
 
 
 def _compact(resources: Resources, table: str) -> None:
@@ -180,7 +169,7 @@ def _write(resources: Resources, table: str, lease: Lease) -> None:
     schema = schema.with_metadata(_metadata(settled))
     with tables.writer(name, WHOLE, schema, lambda _table: None, seen) as writer:
         for rows in _kept(resources, name, kept) if kept else ():
-            writer.write(_filled(rows, schema))
+            writer.write(brought_up(rows, schema))
         for start in range(0, len(fresh), WRITTEN_AT_ONCE):
             hours = fresh[start : start + WRITTEN_AT_ONCE]
             writer.write(_read(resources, table, hours, schema))

@@ -6,28 +6,22 @@ one rename of the file `current`, which names it. Nothing is ever built in a fol
 look into.
 """
 
-import fcntl
 import shutil
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-from pipeline_assets.store.files import write_durably
+from pipeline_assets.store.files import locked, write_durably
 
 POINTER = "current"
 LOCK = "write.lock"
 PREFIX, GONE = "generation-", "gone-"
 
 
-@contextmanager
-def only_writer(root: Path) -> Iterator[None]:
+def only_writer(root: Path) -> AbstractContextManager[None]:
     """Wait until no other thread or process writes here, and keep them waiting."""
-    root.mkdir(parents=True, exist_ok=True)
     # SQLite's own lock gives up after a timeout and does not cover the files beside the database.
-    with (root / LOCK).open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    return locked(root / LOCK)
 
 
 def current(root: Path) -> Path | None:

@@ -8,11 +8,12 @@ rows but those that come and go.
 """
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import sqlalchemy as sa
 
+from pipeline_assets.core.batched import batched
 from pipeline_assets.state.database import State, facts, metadata
 
 TIME_TO_LIVE = timedelta(days=7)
@@ -58,7 +59,7 @@ class ResultCache:
             return found
         with self._state.reading() as connection:
             oldest = self._state.now(connection) - self._ttl_s
-            for part in _parts(keys):
+            for part in batched(keys, KEYS_PER_QUERY):
                 query = sa.select(results.c.key, results.c.value).where(
                     results.c.key.in_(part), results.c.kept_at >= oldest
                 )
@@ -117,11 +118,6 @@ def _size(key: str, value: bytes) -> int:
     return len(key) + len(value)
 
 
-def _parts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(keys), KEYS_PER_QUERY):
-        yield keys[start : start + KEYS_PER_QUERY]
-
-
 def _expire(connection: sa.Connection, oldest: float) -> int:
     """Remove what was kept before `oldest`; gives its bytes."""
     is_old = results.c.kept_at < oldest
@@ -133,7 +129,7 @@ def _expire(connection: sa.Connection, oldest: float) -> int:
 def _keep(connection: sa.Connection, values: Mapping[str, bytes], now: float) -> int:
     """Add what is not kept yet; gives its bytes."""
     known: set[str] = set()
-    for part in _parts(list(values)):
+    for part in batched(list(values), KEYS_PER_QUERY):
         query = sa.select(results.c.key).where(results.c.key.in_(part))
         known.update(connection.execute(query).scalars())
     new = {key: value for key, value in values.items() if key not in known}

@@ -5,11 +5,11 @@ An index over the `fetched` tables, kept in the state database; lost with it, it
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from itertools import islice
 
 import pyarrow as pa
 import sqlalchemy as sa
 
+from pipeline_assets.core.batched import batched
 from pipeline_assets.core.fingerprint import digest
 from pipeline_assets.state.database import State, metadata
 from pipeline_assets.store.blobs import BlobRef, Copy
@@ -79,7 +79,7 @@ class Copies:
         found: dict[str, Copy] = {}
         by_key = {_key(url): url for url in urls}
         with self._state.reading() as connection:
-            for some in _batched(by_key, PER_QUERY):
+            for some in batched(by_key, PER_QUERY):
                 rows = connection.execute(_BY_URL, {"urls": some})
                 found.update((by_key[row.url], _copy(row)) for row in rows)
         return found
@@ -88,7 +88,7 @@ class Copies:
         """Where bytes with these sha256 are said to be, by sha256; of several places, one."""
         found: dict[str, BlobRef] = {}
         with self._state.reading() as connection:
-            for some in _batched(digests, PER_QUERY):
+            for some in batched(digests, PER_QUERY):
                 rows = connection.execute(_BY_BYTES, {"digests": some})
                 found.update((row.sha256, BlobRef(*row)) for row in rows)
         return found
@@ -151,13 +151,6 @@ class Copies:
         ]
         with self._state.transaction() as connection:
             self._state.upsert(connection, copies, rows, newer="fetched_at")
-
-
-def _batched(names: Iterable[str], size: int) -> Iterator[list[str]]:
-    """As many at a time; what a statement takes has its limit."""
-    rest = iter(names)
-    while some := list(islice(rest, size)):
-        yield some
 
 
 def _key(url: str) -> str:

@@ -28,6 +28,9 @@ facts = sa.Table(
     sa.Column("value", sa.JSON, nullable=False),
 )
 
+BORN = "born"
+"""The fact that every state database has from its first run on."""
+
 SQLITE_BUSY_TIMEOUT_S = 30.0
 RESTART_S, RECONNECT_EVERY_S = 20.0, 0.25
 RESTARTING = ("starting up", "shutting down", "Connection refused", "No such file or directory")

@@ -4,10 +4,8 @@ The state database decides, for every process at once. The table `decisions`, a 
 beside the other tables, is its copy, from which a database that was lost is filled again.
 """
 
-import fcntl
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +19,7 @@ from pipeline_assets.core.names import DECISIONS
 from pipeline_assets.core.plan import Decision, Verdict
 from pipeline_assets.core.rows import RowId
 from pipeline_assets.state.database import State, metadata
+from pipeline_assets.store.files import locked
 from pipeline_assets.store.tables import Tables
 
 decisions = sa.Table(
@@ -109,7 +108,7 @@ class Decisions:
         # decision that the database has not: the next decision about the hour, or a recovery,
         # takes it in. So nothing that a slice ever held is dropped, whatever became of the
         # database. The lock is held until the commit: a slice is made of all that was decided.
-        with self._alone(), self._state.transaction() as connection:
+        with locked(self._locks / f"{DECISIONS}.lock"), self._state.transaction() as connection:
             seen = self._tables.version(DECISIONS, hour)  # before a look at what it holds
             self._take_in(connection, self._kept(hour))
             made_at = self._state.now(connection)
@@ -117,13 +116,6 @@ class Decisions:
             self._state.upsert(connection, decisions, records)
             slice_ = self._read(connection, hour).select(SCHEMA.names)
             self._tables.write(DECISIONS, hour, slice_, seen=seen)
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        self._locks.mkdir(parents=True, exist_ok=True)
-        with (self._locks / f"{DECISIONS}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
 
     def _kept(self, hour: str) -> list[dict[str, Any]]:
         if not self._tables.exists(DECISIONS, hour):

@@ -4,7 +4,6 @@ The token grows with every owner. Publishing checks it under a file lock that a 
 too, so an owner that slept past its lease changes nothing.
 """
 
-import fcntl
 import logging
 import os
 import socket
@@ -19,7 +18,7 @@ import sqlalchemy as sa
 
 from pipeline_assets.errors import LeaseHeld, LeaseLost, StorageError
 from pipeline_assets.state.database import State, metadata
-from pipeline_assets.store.files import storage_errors
+from pipeline_assets.store.files import locked
 from pipeline_assets.store.processes import is_gone
 
 log = logging.getLogger(__name__)
@@ -127,11 +126,7 @@ class Lease:
     @contextmanager
     def publishing(self) -> Iterator[None]:
         """Hold the partition's file lock, with the lease certain to be ours. Raises `LeaseLost`."""
-        with storage_errors(self._lock):
-            self._lock.parent.mkdir(parents=True, exist_ok=True)
-            file = self._lock.open("w")
-        with file:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        with locked(self._lock):
             with self._state.reading() as connection:
                 current = connection.execute(
                     sa.select(leases.c.token).where(leases.c.name == self.name)

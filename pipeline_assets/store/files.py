@@ -1,5 +1,6 @@
 """Durable writes on the local disk: temp file in the same folder, fsync, rename, fsync folder."""
 
+import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
@@ -68,3 +69,14 @@ def write_durably(path: Path, data: bytes) -> None:
         finally:
             with suppress(FileNotFoundError):
                 temp.unlink()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of this file, waiting for it; the kernel lets go when its holder dies."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

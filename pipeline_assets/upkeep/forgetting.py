@@ -89,6 +89,8 @@ def forget(resources: Resources, traces: Traces) -> Erased:
         resources.shards.put(NOTE, _stored(traces))
         marks = {mark(ITEM, item) for item in traces.items} | {mark(URL, u) for u in traces.urls}
         resources.forgotten.add(marks, resources.clock())
+        # After the list: what is landed from now on is without it.
+        resources.feed.clear()
         traces = _traced(resources, traces)
         resources.shards.put(NOTE, _stored(traces))
         erased = erase_rows(resources, everywhere(resources), traces)

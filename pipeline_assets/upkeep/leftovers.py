@@ -8,8 +8,10 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from pipeline_assets.feed.landing import LANDING
 from pipeline_assets.store.files import TEMP_SUFFIX
 from pipeline_assets.store.processes import is_gone
+from pipeline_assets.store.queries import SPILLED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +19,8 @@ if TYPE_CHECKING:
 
     from pipeline_assets.resources import Resources
 
-FOLDERS = ("rejects-*", "references-*")
-"""What a query keeps in `work` for as long as it runs."""
+FOLDERS = (f"{SPILLED}*", f"{LANDING}*", "rejects-*", "references-*")
+"""What a query keeps in `work` for as long as it runs; the last two are of an earlier version."""
 
 LONGEST_QUERY = timedelta(hours=1)
 

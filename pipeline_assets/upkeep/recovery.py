@@ -10,10 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipeline_assets.core.names import QUALITY_SUMMARY
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import ContractError, without_secrets
-from pipeline_assets.state.database import facts
+from pipeline_assets.state.database import BORN, facts
 from pipeline_assets.store.blobs import BlobRef, Copy
 from pipeline_assets.store.tables import ROW_GROUP_ROWS, check_version, table_name
 from pipeline_assets.store.validators import Validators
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BORN = "born"
-"""The fact that every state database has from its first run on."""
 FETCHED = "fetched"
 BLOB_COLUMNS = ("pack", "offset", "size", "sha256")
 VALIDATORS = ("etag", "last_modified")
@@ -64,8 +61,6 @@ def _restore(resources: Resources, hours: list[str]) -> str:
         copied += _or_note(
             unreadable, f"{FETCHED} of {hour}", partial(_restore_copies, resources), hour
         )
-    for hour in resources.tables.hours(QUALITY_SUMMARY):
-        _or_note(unreadable, f"{QUALITY_SUMMARY} of {hour}", resources.hours.restore, hour)
     url = without_secrets(resources.settings.database_url)
     damaged = f" Could not be read, and so is forgotten: {'; '.join(unreadable)}." * bool(
         unreadable

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import contextmanager
 from dataclasses import dataclass
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from pipeline_assets.state.copies import PLACES
 from pipeline_assets.store.blobs import BlobRef, pack_bytes
 from pipeline_assets.store.checkpoints import shard_tables
+from pipeline_assets.store.queries import queries
 from pipeline_assets.upkeep.rewriting import Place, shards_there_are
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 FETCHED = "fetched"
 """The table whose rows refer to bytes; the others carry what it says."""
 
-MEMORY = "400MB"
 TABLES = """
     CREATE TABLE by_row (hour VARCHAR, pack VARCHAR, "offset" BIGINT, size BIGINT, sha256 VARCHAR);
     CREATE TABLE by_url (url VARCHAR, pack VARCHAR, "offset" BIGINT, size BIGINT, sha256 VARCHAR,
@@ -114,13 +113,7 @@ class References:
 def references(resources: Resources) -> Iterator[References]:
     """Read all references there are."""
     tables = resources.tables
-    resources.work.mkdir(parents=True, exist_ok=True)
-    with (
-        TemporaryDirectory(dir=resources.work, prefix="references-") as folder,
-        tables.connect() as connection,
-    ):
-        connection.execute(f"SET memory_limit = '{MEMORY}'")
-        connection.execute("SET temp_directory = $folder", {"folder": folder})
+    with queries(resources.storage, resources.work) as connection:
         connection.execute(TABLES)
         files = [tables.url(FETCHED, hour) for hour in tables.hours(FETCHED)]
         if files:

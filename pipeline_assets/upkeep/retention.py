@@ -9,18 +9,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import groupby
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from pipeline_assets.core.names import DECISIONS, ENRICHED, ITEMS
 from pipeline_assets.errors import LeaseHeld
 from pipeline_assets.state.leases import FORGETTING
 from pipeline_assets.store.checkpoints import Checkpoints, shard_tables
+from pipeline_assets.store.queries import queries
 from pipeline_assets.store.tables import WHOLE
 from pipeline_assets.upkeep.compaction import Compacted, Rules, compact, look
 from pipeline_assets.upkeep.forgetting import count_rows, erase_rows, everywhere
 from pipeline_assets.upkeep.leftovers import remove_leftovers
-from pipeline_assets.upkeep.references import MEMORY
 from pipeline_assets.upkeep.rewriting import (
     Place,
     place_of,
@@ -142,13 +141,7 @@ def superseded(resources: Resources, before: datetime) -> Mapping[str, frozenset
     found: dict[str, set[str]] = defaultdict(set)
     if not files:
         return {}
-    resources.work.mkdir(parents=True, exist_ok=True)
-    with (
-        TemporaryDirectory(dir=resources.work, prefix="references-") as folder,
-        tables.connect() as connection,
-    ):
-        connection.execute(f"SET memory_limit = '{MEMORY}'")
-        connection.execute("SET temp_directory = $folder", {"folder": folder})
+    with queries(resources.storage, resources.work) as connection:
         rows = connection.execute(SUPERSEDED, {"files": files, "before": before})
         for hour, item in rows.fetchall():
             found[hour].add(item)

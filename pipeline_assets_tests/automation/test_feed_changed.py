@@ -13,19 +13,30 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline_assets.automation import feed_changed
-from pipeline_assets.automation.feed_changed import AFTER_THE_HOUR, NAME, _tick
-from pipeline_assets.automation.healing import ASKED_BY
+from pipeline_assets.automation.asking import ASKED_BY, LAUNCHED_WITHIN_S, tick
+from pipeline_assets.automation.feed_changed import (
+    AFTER_THE_HOUR,
+    AGAIN_AFTER_S,
+    FEED_CHANGED,
+    MOST_TRIES,
+)
 from pipeline_assets.definitions import defs
 from pipeline_assets.errors import FeedError
 from pipeline_assets.feed import reading as feed_reading
-from pipeline_assets.feed.changes import AGAIN_AFTER_S, LOST_AFTER_S, MOST_ATTEMPTS
-from pipeline_assets.feed.hours import feed_hours
+from pipeline_assets.feed.hours import feed_news
 from pipeline_assets.ingest import changes as feed_changes
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.catalogue import CatalogueItem, write_feed
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets_tests import hours
-from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR, Goods, Platform
+from pipeline_assets_tests.conftest import (
+    HOUR,
+    HOUR_START,
+    NEXT_HOUR,
+    Goods,
+    Platform,
+    open_resources,
+)
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -47,7 +58,7 @@ class Sensor:
     def tick(self) -> dg.SensorResult:
         """One tick, a minute after the last."""
         self.platform.clock.advance(60)
-        result = _tick(self.platform.resources, self.instance, self.cursor)
+        result = tick(FEED_CHANGED, self.platform.resources, self.instance, self.cursor)
         self.cursor = result.cursor or self.cursor
         return result
 
@@ -104,12 +115,12 @@ def test_an_hour_that_was_never_built_is_asked_for_once(sensor: Sensor, goods: G
     sensor.platform.feed([goods.product("a"), goods.product("b")])
     [request] = sensor.tick().run_requests or ()
     assert request.partition_key == HOUR
-    assert (request.run_key or "").startswith(f"feed_changed:{HOUR}:2.")
-    assert request.tags[ASKED_BY] == NAME
-    assert sensor.said() == ("the feed is as it was; 0 asked for, 1 in flight, 0 closed hours wait")
+    assert (request.run_key or "").startswith(f"feed_changed/{HOUR}/")
+    assert request.tags[ASKED_BY] == FEED_CHANGED.name
+    assert sensor.said() == "the feed is as it was; 0 of 1 hours asked for, 1 in flight"
     sensor.platform.items()
     end(sensor.instance, request, ok=True)
-    assert "0 in flight" in sensor.said()
+    assert sensor.said() == "the feed is as it was; no closed hour waits"
 
 
 def test_an_unchanged_feed_is_not_read(
@@ -141,7 +152,7 @@ def test_new_and_corrected_items_are_asked_for(sensor: Sensor, goods: Goods, cha
             items.append(in_hour(goods.product("c"), 1))
     sensor.platform.feed(items)
     assert sensor.serve() == [NEXT_HOUR if change == "another hour" else HOUR]
-    assert "0 in flight, 0 closed hours wait" in sensor.said()
+    assert "no closed hour waits" in sensor.said()
 
 
 @pytest.mark.parametrize("change", ["touched", "in another order", "removed"])
@@ -160,10 +171,28 @@ def test_what_changes_no_row_asks_for_nothing(sensor: Sensor, goods: Goods, chan
     os.utime(feed, ns=(1, feed.stat().st_mtime_ns + 1))
     assert sensor.said() == (
         f"the feed has {len(items)} rows in 1 hours, 0 of them with new or changed rows; "
-        "0 asked for, 0 in flight, 0 closed hours wait"
+        "no closed hour waits"
     )
     sensor.platform.feed([*items, goods.product("d")])
     assert sensor.serve() == [HOUR]
+
+
+def test_a_feed_that_is_sent_in_parts_is_the_same_feed(
+    tmp_path: Path, platform: Platform, goods: Goods
+) -> None:
+    """What was built of the whole is not built again."""
+    items = [goods.product("a"), goods.product("b"), goods.product("c")]
+    platform.feed(items)
+    assert feed_changes.compare(platform.resources).changed == 1
+    platform.items()
+    (tmp_path / "parts").mkdir()
+    write_feed(tmp_path / "parts" / "1.csv", items[:1])
+    write_feed(tmp_path / "parts" / "2.csv", items[1:])
+    data = platform.resources.data
+    in_parts = open_resources(data, platform.clock, feed=str(tmp_path / "parts"))
+    found = feed_changes.compare(in_parts)
+    assert (found.rows, found.hours, found.changed) == (3, 1, 0)
+    in_parts.close()
 
 
 def test_of_an_item_that_is_there_twice_the_last_row_counts(sensor: Sensor, goods: Goods) -> None:
@@ -183,7 +212,7 @@ def test_what_the_schedule_built_in_between_is_not_asked_for(sensor: Sensor, goo
     """The table says that it is there already."""
     sensor.platform.clock.at = HOUR_START + timedelta(minutes=30)
     sensor.platform.feed([goods.product("a")])
-    assert sensor.said().endswith("0 asked for, 0 in flight, 0 closed hours wait")
+    assert sensor.said().endswith("no closed hour waits")
     sensor.platform.items()
     sensor.platform.clock.at = HOUR_START + timedelta(hours=2)
     assert sensor.asked() == []
@@ -210,7 +239,7 @@ def test_a_tick_asks_for_a_few_hours_and_not_for_more_than_run_at_a_time(
     assert [request.partition_key for request in first][:2] == [HOUR, "2026-03-02-05"]
     assert len(first) == settings.feed_per_tick
     assert len(sensor.asked()) == settings.feed_in_flight - settings.feed_per_tick
-    assert sensor.said().endswith("20 in flight, 4 closed hours wait")
+    assert sensor.said().endswith("0 of 24 hours asked for, 20 in flight, 4 left for a later tick")
     for request in first:
         sensor.platform.items(str(request.partition_key))
         end(sensor.instance, request, ok=True)
@@ -223,14 +252,16 @@ def test_an_hour_whose_run_failed_is_asked_for_again_and_in_the_end_given_up(
     """Until the feed changes its rows once more."""
     sensor.platform.feed([goods.product("a")])
     keys = set()
-    for _attempt in range(MOST_ATTEMPTS):
+    for _attempt in range(MOST_TRIES):
         [request] = sensor.tick().run_requests or ()
         keys.add(request.run_key)
         end(sensor.instance, request, ok=False)
         assert sensor.asked() == []
         sensor.platform.clock.advance(AGAIN_AFTER_S)
-    assert len(keys) == MOST_ATTEMPTS
-    assert "1 given up after failed runs" in sensor.said()
+    assert len(keys) == MOST_TRIES
+    assert sensor.said().endswith(
+        f"{HOUR}: given up after 3 tries in this version of its feed, its rows stay as they are"
+    )
     sensor.platform.feed([goods.product("a"), goods.product("b")])
     assert sensor.asked() == [HOUR]
 
@@ -241,7 +272,7 @@ def test_a_request_that_never_became_a_run_is_made_again_under_its_key(
     """The daemon died in between; if it did not, the key keeps a second run out."""
     sensor.platform.feed([goods.product("a")])
     [request] = sensor.tick().run_requests or ()
-    sensor.platform.clock.advance(LOST_AFTER_S)
+    sensor.platform.clock.advance(LAUNCHED_WITHIN_S)
     [again] = sensor.tick().run_requests or ()
     assert again.run_key == request.run_key
 
@@ -251,7 +282,7 @@ def test_a_lost_state_database_asks_for_nothing_that_is_there(sensor: Sensor, go
     sensor.platform.feed([goods.product("a"), in_hour(goods.product("b"), 1)])
     assert len(sensor.serve()) == 2
     with sensor.platform.resources.state.transaction() as connection:
-        connection.execute(sa.delete(feed_hours))
+        connection.execute(sa.delete(feed_news))
     sensor.cursor = None
     assert "0 of them with new or changed rows" in sensor.said()
 
@@ -271,7 +302,7 @@ def test_a_feed_that_takes_long_to_read_holds_no_tick_up(
     monkeypatch.setattr(feed_changed, "PATIENCE_S", 0.05)
     sensor.platform.feed([goods.product("a")])
     for _ in range(3):
-        assert sensor.said().startswith("the feed has changed and is being read; 0 asked for")
+        assert sensor.said().startswith("the feed has changed and is being read; no closed hour")
     sensor.platform.feed([goods.product("a"), goods.product("b")])
     assert len(begun) == 1
     go_on.set()
@@ -290,7 +321,7 @@ def test_no_feed_is_said_and_a_feed_that_cannot_be_read_is_an_error(
     Path(resources.settings.feed).parent.mkdir(parents=True, exist_ok=True)
     Path(resources.settings.feed).write_text("nonsense\n")
     with pytest.raises(FeedError, match="no column 'item_id'"):
-        _tick(resources, instance, None)
+        tick(FEED_CHANGED, resources, instance, None)
 
 
 def test_a_run_that_was_asked_for_works_on_new_and_changed_rows_only(
@@ -319,7 +350,7 @@ def test_a_run_that_was_asked_for_works_on_new_and_changed_rows_only(
 def run_what_is_asked(instance: dg.DagsterInstance) -> dict[str, dict[str, Any]]:
     """A tick of the sensor, and the one run that it asks for."""
     context = dg.build_sensor_context(instance=instance, definitions=defs)
-    result = defs.get_repository_def().get_sensor_def(NAME)(context)
+    result = defs.get_repository_def().get_sensor_def(FEED_CHANGED.name)(context)
     assert isinstance(result, dg.SensorResult)
     [request] = result.run_requests or ()
     finished = defs.resolve_job_def("hour").execute_in_process(

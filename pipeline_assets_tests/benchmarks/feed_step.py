@@ -13,7 +13,7 @@ def main(step: str, feed: str, hour: str) -> None:
     with opened(load_settings(feed=feed)) as resources:
         match step:
             case "look":
-                resources.feed.contents()
+                resources.feed.landed()
             case "hour":
                 materialize_items(resources, hour, "bench")
             case _:

@@ -24,7 +24,7 @@ from rich.table import Table
 from pipeline_assets.accelerator.accelerator import Fault, InjectedFault
 from pipeline_assets.commands.accelerator import heal
 from pipeline_assets.core.hours import hour_name
-from pipeline_assets.healing.hours import Cause
+from pipeline_assets.healing.hours import WaitsFor
 from pipeline_assets.resources import Resources, opened
 from pipeline_assets.sample.catalogue import catalogue, write_feed
 from pipeline_assets.sample.shop import Shop
@@ -148,7 +148,7 @@ class Night:
 
     def _all_healed(self, resources: Resources) -> bool:
         self.kill_daemon_once()
-        waiting = resources.hours.degraded(Cause.ACCELERATED, "")
+        waiting = resources.hours.wanted(WaitsFor.ACCELERATOR, "", 0)
         return not waiting and not self._heal_runs("QUEUED", "STARTING", "STARTED")
 
     def _heal_runs(self, *statuses: str) -> int:

@@ -6,15 +6,15 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline_assets.errors import FeedError
-from pipeline_assets.feed.feed import Feed
-from pipeline_assets.feed.index import numbered_hour
-from pipeline_assets.ingest.silence import stale_feeds
+from pipeline_assets.ingest.changes import stale_feeds
 from pipeline_assets.resources import Resources
 from pipeline_assets_tests.conftest import HOUR, Clock, open_resources
+from pipeline_assets_tests.feed.landed import landed_rows
 
 ROWS = b"item_id,name,kind,event_time\na,thing,product,2026-03-02T06:00:00Z\n"
 MORE = ROWS + b"b,thing,product,2026-03-02T06:00:00Z\n"
@@ -79,9 +79,14 @@ def resources(tmp_path: Path, clock: Clock, site: Site) -> Iterator[Resources]:
     opened.close()
 
 
-def items(feed: Feed) -> list[str | None]:
-    """The items of the hour."""
-    return [row.item_id for row in feed.rows([numbered_hour(HOUR)])]
+def rows(resources: Resources) -> list[dict[str, Any]]:
+    """The rows of the hour."""
+    return landed_rows(resources.feed, resources.work, HOUR)
+
+
+def items(resources: Resources) -> list[str]:
+    """Its items."""
+    return [row["item_id"] for row in rows(resources)]
 
 
 def refusal(resources: Resources) -> str | None:
@@ -96,9 +101,9 @@ def test_a_copy_is_read_until_it_is_time_to_ask_again(
     """Then only for what has changed; nobody who merely looks asks a server."""
     assert resources.feed.peek() is None
     assert site.asked == []
-    assert items(resources.feed) == ["a"]
+    assert items(resources) == ["a"]
     version = resources.feed.peek()
-    assert items(resources.feed) == ["a"]
+    assert items(resources) == ["a"]
     assert site.asked == [None]
     clock.advance(REFRESH.total_seconds())
     assert resources.feed.peek() is None
@@ -106,7 +111,7 @@ def test_a_copy_is_read_until_it_is_time_to_ask_again(
     assert site.asked == [None, '"1"']
     site.body, site.headers = MORE, {"ETag": '"2"'}
     clock.advance(REFRESH.total_seconds())
-    assert items(resources.feed) == ["a", "b"]
+    assert items(resources) == ["a", "b"]
     assert resources.feed.peek() != version
     assert site.asked == [None, '"1"', '"1"']
 
@@ -116,7 +121,7 @@ def test_the_copy_stays_where_there_is_no_better_one(
     resources: Resources, site: Site, clock: Clock, how: str
 ) -> None:
     """With the reason, and since when; until there is one."""
-    assert items(resources.feed) == ["a"]
+    assert items(resources) == ["a"]
     site.headers = {}
     match how:
         case "failing":
@@ -133,17 +138,17 @@ def test_the_copy_stays_where_there_is_no_better_one(
             site.body, said = ROWS * 100_000, "over the limit of 2000000 bytes"
     clock.advance(REFRESH.total_seconds())
     since = clock.seconds()
-    assert items(resources.feed) == ["a"]
+    assert items(resources) == ["a"]
     assert said in (refusal(resources) or "")
     clock.advance(REFRESH.total_seconds())
-    assert items(resources.feed) == ["a"]
+    assert items(resources) == ["a"]
     copy = resources.downloads.copy(resources.settings.feed)
     assert copy is not None
     assert copy.refused_since == since
     if how != "silent":
         site.status, site.body = 200, MORE
         clock.advance(REFRESH.total_seconds())
-        assert items(resources.feed) == ["a", "b"]
+        assert items(resources) == ["a", "b"]
         assert refusal(resources) is None
 
 
@@ -151,18 +156,18 @@ def test_a_copy_that_is_not_renewed_is_an_alert_until_it_is(
     resources: Resources, site: Site, clock: Clock
 ) -> None:
     """With what the server said, and of when the copy is."""
-    items(resources.feed)
+    items(resources)
     assert list(stale_feeds(resources)) == []
     site.status, site.headers = 503, {}
     clock.advance(REFRESH.total_seconds())
-    items(resources.feed)
+    items(resources)
     [alert] = stale_feeds(resources)
     assert "the server answered 503" in alert.happened
     assert "2026-03-03 06:00 UTC is read on" in alert.happened
     assert alert.since == clock.seconds()
     site.status = 200
     clock.advance(REFRESH.total_seconds())
-    items(resources.feed)
+    items(resources)
     assert list(stale_feeds(resources)) == []
 
 
@@ -170,16 +175,16 @@ def test_a_server_that_asks_for_time_is_given_it(
     resources: Resources, site: Site, clock: Clock
 ) -> None:
     """Retry-After, beyond the usual wait."""
-    items(resources.feed)
+    items(resources)
     site.status, site.headers = 429, {"Retry-After": "3600"}
     clock.advance(REFRESH.total_seconds())
-    items(resources.feed)
+    items(resources)
     for _ in range(5):
         clock.advance(REFRESH.total_seconds())
-        items(resources.feed)
+        items(resources)
     assert len(site.asked) == 2
     clock.advance(REFRESH.total_seconds())
-    items(resources.feed)
+    items(resources)
     assert len(site.asked) == 3
 
 
@@ -187,11 +192,11 @@ def test_without_any_copy_there_is_no_feed(resources: Resources, site: Site) -> 
     """The error names what the server said, and leaves nothing behind."""
     site.body = b"<html></html>"
     with pytest.raises(FeedError, match="no column 'item_id'"):
-        items(resources.feed)
+        items(resources)
     assert list((resources.work / "feed").iterdir()) == []
     site.status = 500
     with pytest.raises(FeedError, match="answered 500"):
-        items(resources.feed)
+        items(resources)
 
 
 def test_an_address_that_is_not_allowed_is_not_connected_to(
@@ -218,8 +223,8 @@ def test_what_a_url_does_not_say_is_known_by_its_bytes(
         fetch_allow=("127.0.0.0/8",),
         feed_columns="kind='product',event_time=@modified",
     )
-    [row] = resources.feed.rows([numbered_hour(HOUR)])
-    assert (row.event_time, row.file) == (datetime(2026, 3, 2, 6, 30, tzinfo=UTC), "export")
+    [row] = rows(resources)
+    assert (row["event_time"], row["file"]) == (datetime(2026, 3, 2, 6, 30, tzinfo=UTC), "export")
     resources.close()
 
 
@@ -229,6 +234,6 @@ def test_only_the_copy_and_the_one_before_it_are_kept(
     """Somebody may be reading that."""
     for number in range(4):
         site.body, site.headers = ROWS + b"\n" * number, {}
-        items(resources.feed)
+        items(resources)
         clock.advance(REFRESH.total_seconds())
-    assert len(list((resources.work / "feed").iterdir())) == 2
+    assert len([each for each in (resources.work / "feed").iterdir() if each.is_file()]) == 2

@@ -3,7 +3,7 @@
 import gzip
 import os
 import tracemalloc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,19 +12,21 @@ import pytest
 
 from pipeline_assets.errors import FeedError, NoFeed
 from pipeline_assets.feed import feed as feed_module
-from pipeline_assets.feed import index as feed_index
-from pipeline_assets.feed.feed import Feed, Unread
+from pipeline_assets.feed import landing
+from pipeline_assets.feed.feed import Feed
 from pipeline_assets.feed.files import FeedFile
-from pipeline_assets.feed.index import numbered_hour
-from pipeline_assets.feed.indexes import PROBLEM_HOLDS_S
-from pipeline_assets.feed.reading import Placed, read_rows
+from pipeline_assets.feed.landing import PROBLEM_HOLDS_S
+from pipeline_assets.feed.reading import read_rows
+from pipeline_assets.feed.rows import FeedRow
 from pipeline_assets_tests.conftest import HOUR, Clock, open_resources
+from pipeline_assets_tests.feed.landed import landed_rows
 
 if TYPE_CHECKING:
     from pipeline_assets.resources import Resources
 
 HEADER = "item_id,name,kind,event_time\n"
 Open = Callable[..., Feed]
+Items = Callable[..., list[str]]
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that are read through, as they are."""
     files: list[str] = []
 
-    def counted(file: FeedFile, *arguments: Any) -> Iterator[Placed]:
+    def counted(file: FeedFile, *arguments: Any) -> Iterator[FeedRow]:
         files.append(file.name)
         return read_rows(file, *arguments)
 
@@ -68,19 +70,27 @@ def write(path: Path, *rows: str, hour: str = "06") -> None:
     path.write_text(HEADER + "".join(lines))
 
 
-def items(feed: Feed, hour: str = HOUR) -> list[str]:
+@pytest.fixture
+def items(tmp_path: Path) -> Items:
     """The items of an hour, with their files."""
-    return [f"{row.item_id}@{row.file}" for row in feed.rows([numbered_hour(hour)])]
+
+    def items(feed: Feed, hour: str = HOUR) -> list[str]:
+        rows = landed_rows(feed, tmp_path / "data" / "work", hour)
+        return [f"{row['item_id']}@{row['file']}" for row in rows]
+
+    return items
 
 
-def test_the_files_of_a_folder_are_one_feed_by_name(folder: Path, opened: Open) -> None:
+def test_the_files_of_a_folder_are_one_feed_by_name(
+    folder: Path, opened: Open, items: Items
+) -> None:
     """Whichever was written last."""
     write(folder / "2.csv", "b", "a")
     write(folder / "1.csv", "a")
     feed = opened(folder)
     assert items(feed) == ["a@1.csv", "b@2.csv", "a@2.csv"]
-    _version, contents = feed.contents()
-    assert (contents.files, contents.hours[numbered_hour(HOUR)].rows) == (2, 3)
+    landed = feed.landed()
+    assert (len(landed.files), landed.hours()[HOUR].rows) == (2, 3)
 
 
 def test_only_files_that_changed_are_read_again(
@@ -89,66 +99,64 @@ def test_only_files_that_changed_are_read_again(
     """And none is read where the listing is as it was, in a process begun anew, too."""
     for name in ("1.csv", "2.csv", "3.csv"):
         write(folder / name, name)
-    version, _before = opened(folder).contents()
+    version = opened(folder).landed().version
     assert looked_at == ["1.csv", "2.csv", "3.csv"]
     looked_at.clear()
-    assert opened(folder).contents()[0] == version
+    assert opened(folder).landed().version == version
     assert opened(folder).peek() == version
     assert looked_at == []
     write(folder / "2.csv", "other", "rows")
     write(folder / "4.csv", "new")
     (folder / "1.csv").unlink()
-    later, after = opened(folder).contents()
+    later = opened(folder).landed()
     assert looked_at == ["2.csv", "4.csv"]
-    assert later != version
-    assert after.hours[numbered_hour(HOUR)].rows == 4
+    assert later.version != version
+    assert later.hours()[HOUR].rows == 4
 
 
 def test_an_hour_is_read_from_the_files_that_have_it(
-    folder: Path, opened: Open, looked_at: list[str]
+    folder: Path, opened: Open, items: Items, looked_at: list[str]
 ) -> None:
-    """And no other is opened."""
+    """As they were landed: no file of the feed is opened, and of the landed ones no other."""
     write(folder / "1.csv", "a")
     write(folder / "2.csv", "b", hour="07")
     feed = opened(folder)
-    feed.contents()
+    _mine, other = feed.landed().files
     looked_at.clear()
+    (feed.landed().storage.place(other.rows or "")).write_bytes(b"not to be opened")
     assert items(feed) == ["a@1.csv"]
-    assert looked_at == ["1.csv"]
+    assert looked_at == []
 
 
-def test_the_tally_of_many_files_is_that_of_one(folder: Path, opened: Open) -> None:
-    """So that what was built of a feed is not built again when it is sent in parts."""
-    write(folder / "1.csv", "a", "b")
-    write(folder / "2.csv", "c", "d")
-    write(folder.parent / "whole.csv", "a", "b", "c", "d")
-    in_parts, whole = opened(folder), opened(folder.parent / "whole.csv")
-    assert _digests(in_parts) == _digests(whole)
-
-
-def _digests(feed: Feed) -> Mapping[int, str]:
-    return {hour: tally.digest for hour, tally in feed.contents()[1].hours.items()}
+def test_what_was_landed_and_is_gone_is_read_again(
+    folder: Path, opened: Open, items: Items, looked_at: list[str]
+) -> None:
+    """Whoever empties the folder of work loses nothing."""
+    write(folder / "1.csv", "a")
+    feed = opened(folder)
+    landed = feed.landed()
+    landed.storage.remove([landed.files[0].rows or ""])
+    assert items(feed) == ["a@1.csv"]
+    assert looked_at == ["1.csv", "1.csv"]
 
 
 def test_a_file_that_cannot_be_read_is_said_and_the_others_are_read(
-    folder: Path, opened: Open, looked_at: list[str], clock: Clock
+    folder: Path, opened: Open, items: Items, looked_at: list[str], clock: Clock
 ) -> None:
     """It is tried again after a while, or once it changes."""
     write(folder / "1.csv", "a")
     (folder / "2.csv.gz").write_bytes(b"no gzip")
     feed = opened(folder)
-    _version, contents = feed.contents()
-    [unread] = contents.unread
+    [unread] = [each for each in feed.landed().files if each.problem is not None]
     assert unread.file == "2.csv.gz"
-    assert "damaged or cut off" in unread.problem
+    assert "damaged or cut off" in (unread.problem or "")
     assert items(feed) == ["a@1.csv"]
-    assert [row.file for row in feed.all_rows() if isinstance(row, Unread)] == ["2.csv.gz"]
     assert looked_at.count("2.csv.gz") == 1
     clock.advance(PROBLEM_HOLDS_S)
-    feed.contents()
+    feed.landed()
     assert looked_at.count("2.csv.gz") == 2
     (folder / "2.csv.gz").unlink()
-    assert feed.contents()[1].unread == ()
+    assert [each.problem for each in feed.landed().files] == [None]
 
 
 def test_where_no_file_can_be_read_the_feed_cannot(folder: Path, opened: Open) -> None:
@@ -156,7 +164,7 @@ def test_where_no_file_can_be_read_the_feed_cannot(folder: Path, opened: Open) -
     for name in ("1.csv", "2.csv"):
         write(folder / name, "a")
     feed = opened(folder, feed_columns="name=Title")
-    for look in (feed.contents, lambda: items(feed), feed.columns):
+    for look in (feed.landed, feed.columns):
         with pytest.raises(
             FeedError, match=r"no column 'Title', which .* it has 'item_id', 'name'"
         ):
@@ -164,19 +172,19 @@ def test_where_no_file_can_be_read_the_feed_cannot(folder: Path, opened: Open) -
 
 
 def test_a_file_that_changes_while_it_is_read_is_no_feed_yet(
-    folder: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+    folder: Path, opened: Open, items: Items, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was read of it is kept nowhere."""
     write(folder / "1.csv", "a")
     feed = opened(folder / "1.csv")
 
-    def meanwhile(*arguments: Any) -> Iterator[Placed]:
+    def meanwhile(*arguments: Any) -> Iterator[FeedRow]:
         yield from read_rows(*arguments)
         write(folder / "1.csv", "a", "b")
 
     monkeypatch.setattr(feed_module, "read_rows", meanwhile)
     with pytest.raises(FeedError, match="it was changed while it was read"):
-        feed.contents()
+        feed.landed()
     monkeypatch.undo()
     assert items(feed) == ["a@1.csv", "b@1.csv"]
 
@@ -186,19 +194,19 @@ def test_another_mapping_is_another_version(folder: Path, opened: Open) -> None:
     write(folder / "1.csv", "a")
     plain, mapped = opened(folder), opened(folder, feed_columns="description=name")
     assert plain.version() != mapped.version()
-    plain.contents()
-    [row] = mapped.rows([numbered_hour(HOUR)])
-    assert row.description == "thing"
+    plain.landed()
+    [row] = landed_rows(mapped, folder.parent / "data" / "work")
+    assert row["description"] == "thing"
 
 
-def test_rows_without_a_time_are_of_their_file(folder: Path, opened: Open) -> None:
+def test_rows_without_a_time_are_of_their_file(folder: Path, opened: Open, items: Items) -> None:
     """Of the time of its last change; a file sent again is of its new time."""
     path = folder / "stock.csv"
     path.write_text("item_id,name\na,thing\n")
     os.utime(path, (0, datetime(2026, 3, 2, 6, 30, tzinfo=UTC).timestamp()))
     feed = opened(path, feed_columns="kind='product',event_time=@modified")
-    [row] = feed.rows([numbered_hour(HOUR)])
-    assert row.problem is None
+    [row] = landed_rows(feed, folder.parent / "data" / "work", HOUR)
+    assert row["problem"] is None
     os.utime(path, (0, datetime(2026, 3, 2, 7, 30, tzinfo=UTC).timestamp()))
     assert items(feed) == []
     assert items(feed, "2026-03-02-07") == ["a@stock.csv"]
@@ -232,10 +240,12 @@ def test_a_feed_that_is_not_there_yet_is_told_from_a_bad_one(folder: Path, opene
     """A sensor waits for it."""
     with pytest.raises(NoFeed, match="no such file"):
         opened(folder / "gone.csv").peek()
-    assert opened(folder).contents()[1].files == 0
+    assert opened(folder).landed().files == ()
 
 
-def test_files_without_an_ending_are_known_by_their_bytes(folder: Path, opened: Open) -> None:
+def test_files_without_an_ending_are_known_by_their_bytes(
+    folder: Path, opened: Open, items: Items
+) -> None:
     """CSV and JSONL, packed or not."""
     write(folder / "1", "a")
     line = b'{"item_id":"b","name":"n","kind":"product","event_time":"2026-03-02T06:00:00Z"}\n'
@@ -244,10 +254,10 @@ def test_files_without_an_ending_are_known_by_their_bytes(folder: Path, opened: 
 
 
 def test_memory_does_not_grow_with_the_feed(
-    folder: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
+    folder: Path, opened: Open, items: Items, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither when it is looked at, nor when one of its hours is read: twenty times the rows."""
-    monkeypatch.setattr(feed_index, "BLOCK_ROWS", 1000)
+    """Neither when it is landed, nor when one of its hours is read: twenty times the rows."""
+    monkeypatch.setattr(landing, "BATCH_ROWS", 1000)
 
     def peak_bytes(rows: int) -> int:
         path = folder / f"{rows}.csv"
@@ -259,7 +269,7 @@ def test_memory_does_not_grow_with_the_feed(
         feed.files()
         tracemalloc.start()
         try:
-            feed.contents()
+            feed.landed()
             assert items(feed) == [f"mine@{path.name}"]
             return tracemalloc.get_traced_memory()[1]
         finally:

@@ -10,14 +10,14 @@ from pipeline_assets.feed.rows import RawRow
 def test_of_each_field_the_first_value_counts() -> None:
     """Under the first row's line, whatever the order of what is empty."""
     rows = [
-        RawRow(2, {"item_id": "a", "name": "Shirt", "image_url": ""}, at=10),
-        RawRow(3, {"item_id": " a ", "name": "", "image_url": "1.jpg"}, at=20),
-        RawRow(4, {"item_id": "a", "name": "Other", "image_url": "2.jpg"}, at=30),
-        RawRow(5, {"item_id": "b", "name": "Hat"}, at=40),
-        RawRow(6, {"item_id": "a", "name": "Again"}, at=50),
+        RawRow(2, {"item_id": "a", "name": "Shirt", "image_url": ""}),
+        RawRow(3, {"item_id": " a ", "name": "", "image_url": "1.jpg"}),
+        RawRow(4, {"item_id": "a", "name": "Other", "image_url": "2.jpg"}),
+        RawRow(5, {"item_id": "b", "name": "Hat"}),
+        RawRow(6, {"item_id": "a", "name": "Again"}),
     ]
     assert list(merged(rows)) == [
-        RawRow(2, {"item_id": "a", "name": "Shirt", "image_url": "1.jpg"}, at=10),
+        RawRow(2, {"item_id": "a", "name": "Shirt", "image_url": "1.jpg"}),
         rows[3],
         rows[4],
     ]

@@ -51,7 +51,7 @@ def write(tmp_path: Path) -> Write:
 def read_feed(source: str) -> Iterator[FeedRow]:
     """The rows of a file."""
     [file] = list_local(source)
-    return (placed.row for placed in read_rows(file, Reading(AS_THEY_ARE)))
+    return read_rows(file, Reading(AS_THEY_ARE))
 
 
 def feed_row(raw: RawRow) -> FeedRow:

@@ -10,15 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipeline_assets.errors import FeedError, NoFeed
-from pipeline_assets.feed import index as feed_index
 from pipeline_assets.feed.feed import Feed
-from pipeline_assets.feed.index import numbered_hour
 from pipeline_assets.store.s3_storage import S3Storage
 from pipeline_assets.store.s3_urls import S3Url
 from pipeline_assets_tests.conftest import HOUR, Clock, open_resources
+from pipeline_assets_tests.feed.landed import landed_rows
 from pipeline_assets_tests.s3 import S3Server
 
 Open = Callable[[str], Feed]
+Items = Callable[[Feed], list[str]]
 HEADER = "item_id,name,kind,event_time\n"
 
 
@@ -49,16 +49,21 @@ def csv_of(*items: str) -> bytes:
     return (HEADER + rows).encode()
 
 
-def items(feed: Feed) -> list[str]:
+@pytest.fixture
+def items(tmp_path: Path) -> Items:
     """The items of the hour, with their files."""
-    return [f"{row.item_id}@{row.file}" for row in feed.rows([numbered_hour(HOUR)])]
+
+    def items(feed: Feed) -> list[str]:
+        rows = landed_rows(feed, tmp_path / "data" / "work", HOUR)
+        return [f"{row['item_id']}@{row['file']}" for row in rows]
+
+    return items
 
 
 def test_a_prefix_is_its_feed_files_by_name(
-    prefix: tuple[S3Url, S3Storage], opened: Open, monkeypatch: pytest.MonkeyPatch
+    prefix: tuple[S3Url, S3Storage], opened: Open, items: Items
 ) -> None:
-    """CSV, packed and not, and Parquet; by parts, and anew where an object changed."""
-    monkeypatch.setattr(feed_index, "BLOCK_ROWS", 2)
+    """CSV, packed and not, and Parquet; anew where an object changed."""
     root, storage = prefix
     packed = io.BytesIO()
     rows = {"item_id": list("defgh"), "name": ["n"] * 5, "kind": ["product"] * 5}
@@ -77,7 +82,7 @@ def test_a_prefix_is_its_feed_files_by_name(
     assert items(feed)[2] == "x@1.csv.gz"
 
 
-def test_one_object_is_a_feed(prefix: tuple[S3Url, S3Storage], opened: Open) -> None:
+def test_one_object_is_a_feed(prefix: tuple[S3Url, S3Storage], opened: Open, items: Items) -> None:
     """Whatever its name."""
     root, storage = prefix
     storage.put("stock.txt", csv_of("a"))

@@ -9,9 +9,9 @@ import pytest
 
 from pipeline_assets.core.names import QUALITY_SUMMARY
 from pipeline_assets.errors import ContractError
-from pipeline_assets.healing.hours import Cause, Hour, Hours
-from pipeline_assets.healing.requests import HealRequests
-from pipeline_assets.healing.rules import Degraded, Outcome, Priority, Request
+from pipeline_assets.healing.hours import Hour, Hours, WaitsFor
+from pipeline_assets.healing.requests import HourRequests
+from pipeline_assets.healing.rules import Outcome, Priority, Request, Wanted
 from pipeline_assets.monitoring.derived import derive
 from pipeline_assets.stages import within_reach
 from pipeline_assets.state.database import State
@@ -21,6 +21,7 @@ from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR, Clock, G
 START = HOUR_START.timestamp()
 LABELS = "image_labels"
 MEAN = 6 * 0.5 / 8
+EPOCH = 3
 
 
 @pytest.fixture
@@ -97,15 +98,15 @@ def test_an_hours_line_is_what_its_summary_says(hours: Hours, clock: Clock) -> N
 def test_each_cause_has_its_own_rows_urgency_and_time(hours: Hours) -> None:
     """The accelerator's rows do not wait for the shop's, nor the other way round."""
     hours.keep(HOUR, DEGRADED)
-    assert hours.degraded(Cause.ACCELERATED, HOUR) == [
-        Degraded(HOUR, 4, Priority.BATCH, MEAN, START + 900)
+    assert hours.wanted(WaitsFor.ACCELERATOR, HOUR, EPOCH) == [
+        Wanted(HOUR, EPOCH, 4, START + 900, Priority.BATCH, MEAN)
     ]
-    assert hours.degraded(Cause.OTHER, HOUR) == [
-        Degraded(HOUR, 2, Priority.INTERACTIVE, MEAN, START + 600)
+    assert hours.wanted(WaitsFor.ANOTHER_TRY, HOUR, EPOCH) == [
+        Wanted(HOUR, EPOCH, 2, START + 600, Priority.INTERACTIVE, MEAN)
     ]
-    assert hours.improvable(Cause.ACCELERATED, HOUR) == 4
-    assert hours.improvable(Cause.OTHER, HOUR) == 2
-    assert hours.improvable(Cause.OTHER, NEXT_HOUR) == 0
+    assert hours.improvable(WaitsFor.ACCELERATOR, HOUR) == 4
+    assert hours.improvable(WaitsFor.ANOTHER_TRY, HOUR) == 2
+    assert hours.improvable(WaitsFor.ANOTHER_TRY, NEXT_HOUR) == 0
 
 
 def test_an_hour_that_is_published_again_has_one_line(hours: Hours, clock: Clock) -> None:
@@ -116,7 +117,7 @@ def test_an_hour_that_is_published_again_has_one_line(hours: Hours, clock: Clock
     [line] = hours.all()
     assert (line.improvable, line.next_retry_at, line.quality_mean) == (0, None, 1.0)
     assert line.updated_at == clock.seconds()
-    assert [hours.degraded(cause, HOUR) for cause in Cause] == [[], []]
+    assert [hours.wanted(cause, HOUR, EPOCH) for cause in WaitsFor] == [[], []]
 
 
 def test_an_hour_without_items_is_in_the_index(hours: Hours) -> None:
@@ -129,13 +130,13 @@ def test_an_hour_without_items_is_in_the_index(hours: Hours) -> None:
 def test_hours_before_the_first_partition_are_not_asked_for(hours: Hours) -> None:
     """Nobody can run them."""
     hours.keep(HOUR, DEGRADED)
-    assert hours.degraded(Cause.ACCELERATED, NEXT_HOUR) == []
+    assert hours.wanted(WaitsFor.ACCELERATOR, NEXT_HOUR, EPOCH) == []
 
 
 def test_rows_whose_item_has_no_class_are_a_batchs(hours: Hours) -> None:
     """As a feed without the column says it."""
     hours.keep(HOUR, summary(open_group("fetched", 2, 0, accelerated=False)))
-    [hour] = hours.degraded(Cause.OTHER, HOUR)
+    [hour] = hours.wanted(WaitsFor.ANOTHER_TRY, HOUR, EPOCH)
     assert hour.priority is Priority.BATCH
 
 
@@ -181,35 +182,29 @@ def test_the_real_summary_of_an_outage_is_one_that_the_index_understands(
 FIRST = Request(HOUR, 1, 1, 100.0, 10)
 
 
-def test_the_latest_request_of_each_sensor_is_kept(state: State) -> None:
+def test_the_latest_request_of_each_cause_is_kept(state: State) -> None:
     """In the place of the one before."""
-    requests = HealRequests(state)
-    requests.keep("heal", [FIRST])
+    heal, retry = HourRequests(state, "heal"), HourRequests(state, "retry")
+    heal.keep([FIRST])
     ended = Request(HOUR, 1, 1, 100.0, 10, 2, Outcome.IN_VAIN, 200.0)
-    requests.keep("retry", [ended])
-    assert requests.latest("heal") == {HOUR: FIRST}
-    assert requests.latest("retry") == {HOUR: ended}
-    requests.keep("heal", [ended, Request(NEXT_HOUR, 1, 1, 300.0, 5)])
-    assert requests.latest("heal")[HOUR] == ended
-    assert list(requests.latest("heal")) == [HOUR, NEXT_HOUR]
+    retry.keep([ended])
+    assert heal.latest() == {HOUR: FIRST}
+    assert retry.latest() == {HOUR: ended}
+    heal.keep([ended, Request(NEXT_HOUR, 1, 1, 300.0, 5)])
+    heal.keep([])
+    assert heal.latest()[HOUR] == ended
+    assert list(heal.latest()) == [HOUR, NEXT_HOUR]
 
 
-def test_nothing_to_keep_is_kept_as_nothing(state: State) -> None:
-    """A tick without requests writes none."""
-    requests = HealRequests(state)
-    requests.keep("heal", [])
-    assert requests.latest("heal") == {}
-
-
-def test_a_sensor_knows_what_the_other_has_in_flight(state: State) -> None:
+def test_a_cause_knows_what_others_have_in_flight(state: State) -> None:
     """Only that: what has ended holds nobody up."""
-    requests = HealRequests(state)
+    heal = HourRequests(state, "heal")
     ended = Request(NEXT_HOUR, 1, 1, 100.0, 10, 0, Outcome.BETTER, 200.0)
-    requests.keep("heal", [FIRST, ended])
-    assert requests.in_flight_of_others("retry") == {HOUR}
-    assert requests.in_flight_of_others("heal") == set()
+    heal.keep([FIRST, ended])
+    assert HourRequests(state, "feed_changed").of_other_causes() == {HOUR}
+    assert heal.of_other_causes() == set()
 
 
 def test_requests_go_by_the_clock_of_the_database(state: State, clock: Clock) -> None:
     """All hosts see one."""
-    assert HealRequests(state).now() == clock.seconds()
+    assert HourRequests(state, "heal").now() == clock.seconds()

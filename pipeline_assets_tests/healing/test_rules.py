@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 from pipeline_assets.healing.rules import (
     LONGEST_PAUSE_S,
     REST_S,
-    Degraded,
     Limits,
     Outcome,
     Priority,
     Request,
     Round,
     Standing,
+    Wanted,
     choose,
+    lost,
     pause_s,
     settle,
 )
@@ -35,9 +36,10 @@ def degraded(
     priority: Priority = Priority.BATCH,
     due_at: float = 0.0,
     rows: int = 10,
-) -> Degraded:
+    epoch: int = EPOCH,
+) -> Wanted:
     """An hour with ten rows that may be better now."""
-    return Degraded(hour, rows, priority, quality, due_at)
+    return Wanted(hour, epoch, rows, due_at, priority, quality)
 
 
 def ended(outcome: Outcome | None, *, in_vain: int = 0, ago: float = 0.0) -> Request:
@@ -46,11 +48,9 @@ def ended(outcome: Outcome | None, *, in_vain: int = 0, ago: float = 0.0) -> Req
     return Request(HOUR, EPOCH, 2, NOW - ago - 60, 10, in_vain, outcome, at)
 
 
-def chosen(
-    hours: Sequence[Degraded], *before: Request, limits: Limits = LIMITS, epoch: int = EPOCH
-) -> Round:
+def chosen(hours: Sequence[Wanted], *before: Request, limits: Limits = LIMITS) -> Round:
     """What one look comes to."""
-    return choose(hours, {each.hour: each for each in before}, limits, epoch, NOW)
+    return choose(hours, {each.hour: each for each in before}, limits, NOW)
 
 
 def asked(found: Round) -> list[str]:
@@ -75,7 +75,7 @@ def asked(found: Round) -> list[str]:
     ],
     ids=["the worst first", "the oldest of equals", "unknown is worst", "urgency before quality"],
 )
-def test_the_order_is_urgency_then_quality_then_age(hours: list[Degraded], order: str) -> None:
+def test_the_order_is_urgency_then_quality_then_age(hours: list[Wanted], order: str) -> None:
     """Somebody who waits does not wait behind a catalogue."""
     assert "".join(asked(chosen(hours))) == order
 
@@ -137,13 +137,13 @@ def test_an_hour_is_asked_for_again_as_its_last_request_allows(
 )
 def test_a_new_epoch_begins_anew(before: Request) -> None:
     """Whatever came of the one before."""
-    [request] = chosen([degraded()], before, epoch=EPOCH + 1).requests
+    [request] = chosen([degraded(epoch=EPOCH + 1)], before).requests
     assert request == Request(HOUR, EPOCH + 1, 1, NOW, 10)
 
 
 def test_a_request_of_an_earlier_epoch_is_still_in_flight() -> None:
     """Two runs of an hour would wait for each other."""
-    found = chosen([degraded()], ended(None), epoch=EPOCH + 1)
+    found = chosen([degraded(epoch=EPOCH + 1)], ended(None))
     assert found.standing == {Standing.IN_FLIGHT: 1}
 
 
@@ -164,10 +164,32 @@ def test_without_a_cap_it_is_tried_ever_more_slowly() -> None:
 
 def test_pauses_double_up_to_an_hour() -> None:
     """And do not overflow."""
-    assert [pause_s(count) for count in (0, 1, 2, 3, 7, 8, 5000)] == [
+    assert [pause_s(count, LIMITS) for count in (0, 1, 2, 3, 7, 8, 5000)] == [
         *(0.0, 60.0, 120.0, 240.0),
         *(LONGEST_PAUSE_S, LONGEST_PAUSE_S, LONGEST_PAUSE_S),
     ]
+    assert pause_s(1, replace(LIMITS, pause_s=600.0)) == 600.0
+
+
+def test_a_request_that_no_run_came_of_is_made_again_under_its_number() -> None:
+    """It counts for nothing; should its run come after all, Dagster keeps a second one out."""
+    before = lost(replace(ended(None), in_vain=2), NOW)
+    [request] = chosen([degraded()], before).requests
+    assert (request.number, request.in_vain) == (before.number, before.in_vain)
+
+
+def test_the_last_look_keeps_an_hour_from_being_asked_for() -> None:
+    """Another one has its place; who is left over is not looked at."""
+    looked_at = []
+
+    def is_wanted(hour: Wanted) -> bool:
+        looked_at.append(hour.hour)
+        return hour.hour != MANY[0]
+
+    found = choose([degraded(hour) for hour in MANY], {}, LIMITS, NOW, is_wanted=is_wanted)
+    assert asked(found) == MANY[1:5]
+    assert looked_at == MANY[:5]
+    assert found.standing == {Standing.NEXT: 19}
 
 
 @pytest.mark.parametrize(
@@ -192,8 +214,9 @@ def test_what_came_of_a_request_shows_in_the_rows(
 
 
 hours_ = st.builds(
-    Degraded,
+    Wanted,
     hour=st.sampled_from(MANY),
+    epoch=st.just(2),
     rows=st.integers(1, 100),
     priority=st.sampled_from(Priority),
     quality=st.none() | st.floats(0, 1),
@@ -216,14 +239,13 @@ requests_ = st.builds(
     st.lists(hours_, unique_by=lambda each: each.hour),
     st.lists(requests_, unique_by=lambda each: each.hour),
     st.builds(Limits, st.integers(0, 9), st.integers(0, 9), st.none() | st.integers(1, 4)),
-    st.integers(0, 3),
 )
 def test_every_hour_is_asked_for_once_or_counted_once(
-    hours: list[Degraded], before: list[Request], limits: Limits, epoch: int
+    hours: list[Wanted], before: list[Request], limits: Limits
 ) -> None:
     """Within the limits, with a number that was never used, and none that rests or flies."""
     latest = {each.hour: each for each in before}
-    found = choose(hours, latest, limits, epoch, NOW)
+    found = choose(hours, latest, limits, NOW)
     assert len(found.requests) + sum(found.standing.values()) == len(hours)
     assert len(set(asked(found))) == len(found.requests) <= limits.per_tick
     flying = sum(each.outcome is None for each in before)
@@ -232,7 +254,8 @@ def test_every_hour_is_asked_for_once_or_counted_once(
         last = latest.get(request.hour)
         assert request.outcome is None
         assert last is None or last.outcome is not None
-        assert last is None or (last.epoch, last.number) != (request.epoch, request.number)
+        if last is not None and last.outcome is not Outcome.LOST:
+            assert (last.epoch, last.number) != (request.epoch, request.number)
 
 
 @given(st.lists(st.tuples(st.integers(0, 20), st.integers(0, 20)), max_size=40))
@@ -243,7 +266,7 @@ def test_an_hour_is_never_asked_for_more_often_in_vain_than_the_cap(
     latest: dict[str, Request] = {}
     now, rows, in_vain = NOW, 20, 0
     for left, tried in ends:
-        found = choose([degraded(rows=rows)], latest, LIMITS, EPOCH, now)
+        found = choose([degraded(rows=rows)], latest, LIMITS, now)
         if not found.requests:
             assert found.standing in ({Standing.GIVEN_UP: 1}, {Standing.RESTS: 1})
             break

@@ -12,7 +12,7 @@ from pipeline_assets.core.names import REJECTS
 from pipeline_assets.errors import FeedError, LeaseHeld
 from pipeline_assets.ingest import items as items_module
 from pipeline_assets.ingest import rejects as feed_rejects
-from pipeline_assets.ingest.items import feed_hours, materialize_items
+from pipeline_assets.ingest.items import materialize_items
 from pipeline_assets.ingest.rejects import materialize_rejects
 from pipeline_assets.sample.catalogue import FEED_COLUMNS
 from pipeline_assets.state.leases import Lease, Leases
@@ -89,7 +89,8 @@ def test_the_same_item_twice_keeps_the_last_and_the_other_is_a_reject(platform: 
     assert reject["problem"] == (
         "item_id 'a' is in line 3 of feed.csv again, in the same hour: the last one counts"
     )
-    assert feed_hours(platform.resources) == {HOUR: 2, NEXT_HOUR: 1}
+    shares = platform.resources.feed.landed().hours()
+    assert {hour: share.rows for hour, share in shares.items()} == {HOUR: 2, NEXT_HOUR: 1}
 
 
 def test_of_an_items_rows_in_an_hour_the_newest_counts(platform: Platform) -> None:
@@ -111,7 +112,7 @@ def test_rejects_of_an_unchanged_feed_are_not_looked_for_again(
     write_rows(platform, GOOD, {**GOOD, "item_id": ""})
     before = rejects(platform)
     assert len(before) == 1
-    monkeypatch.setattr(feed_rejects, "rejected", None)
+    monkeypatch.setattr(feed_rejects, "queries", None)
     assert rejects(platform) == before
     monkeypatch.undo()
     settings = platform.resources.settings.model_copy(
@@ -239,18 +240,38 @@ def test_what_a_run_beside_this_one_adds_is_not_lost(
     platform: Platform, goods: Goods, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What stands is read under the lease: the other's items left the feed, and stay."""
-    platform.feed([goods.product("mine")])
     acquire = Leases.acquire
 
     def after_another_run(leases: Leases, name: str) -> Lease:
         monkeypatch.undo()
         platform.feed([goods.product("other")])
         platform.items(run="other")
+        platform.feed([goods.product("mine")])
         return acquire(leases, name)
 
+    platform.feed([goods.product("mine")])
     monkeypatch.setattr(Leases, "acquire", after_another_run)
     platform.items(run="mine")
     assert set(platform.rows("items")) == {"mine", "other"}
+
+
+def test_an_older_reading_of_the_feed_never_replaces_a_newer_one(
+    platform: Platform, goods: Goods, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever waits for the lease reads the feed once it has it."""
+    platform.feed([goods.product("a", name="old")])
+    platform.resources.feed.landed()
+    acquire = Leases.acquire
+
+    def after_another_run(leases: Leases, name: str) -> Lease:
+        monkeypatch.undo()
+        platform.feed([goods.product("a", name="new")])
+        platform.items(run="newer")
+        return acquire(leases, name)
+
+    monkeypatch.setattr(Leases, "acquire", after_another_run)
+    platform.items(run="older")
+    assert platform.rows("items")["a"]["name"] == "new"
 
 
 def test_event_time_decides_the_hour_to_the_microsecond(platform: Platform, goods: Goods) -> None:

@@ -14,8 +14,10 @@ from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.core.names import DEAD_LETTERS, QUALITY_SUMMARY
 from pipeline_assets.core.plan import Verdict
 from pipeline_assets.monitoring.derived import derive
+from pipeline_assets.monitoring.known_hours import learn_hours
 from pipeline_assets.stages import STAGES
-from pipeline_assets.upkeep.recovery import BORN, recover
+from pipeline_assets.state.database import BORN
+from pipeline_assets.upkeep.recovery import recover
 from pipeline_assets_tests.conftest import (
     HOUR,
     FickleShop,
@@ -128,6 +130,7 @@ def test_the_index_of_hours_is_known_again(worked: Platform, shop: FickleShop) -
     after = reopened(worked, shop)
     assert after.resources.hours.all() == []
     recover(after.resources)
+    learn_hours(after.resources)  # as a sensor's next look does
     assert after.resources.hours.all() == before
     after.resources.close()
 
