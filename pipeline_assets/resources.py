@@ -39,6 +39,7 @@ from pipeline_assets.state.database import State
 from pipeline_assets.state.decisions import Decisions
 from pipeline_assets.state.forgotten import ForgottenList
 from pipeline_assets.state.leases import Leases
+from pipeline_assets.state.settled import SettledTables
 from pipeline_assets.store.blobs import Blobs
 from pipeline_assets.store.files import hash_file
 from pipeline_assets.store.processes import available_cores
@@ -147,6 +148,11 @@ class Resources:
     def leases(self) -> Leases:
         """The leases on asset and hour."""
         return Leases(self.state, self.work / "locks")
+
+    @cached_property
+    def settled(self) -> SettledTables:
+        """The tables that have nothing left to do."""
+        return SettledTables(self.state)
 
     @cached_property
     def copies(self) -> Copies:

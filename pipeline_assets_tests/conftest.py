@@ -16,8 +16,7 @@ from pipeline_assets.core.hours import hour_name
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.engine.engine import materialize
-from pipeline_assets.engine.orders import Order, Report
-from pipeline_assets.engine.shard import Surroundings
+from pipeline_assets.engine.orders import Listener, Order, Report
 from pipeline_assets.ingest.items import ItemsReport, materialize_items
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.catalogue import CatalogueItem, catalogue, write_feed
@@ -173,9 +172,11 @@ class Platform:
         A second passes before, so that a later run's rows are later. A wait passes at once.
         """
         self.clock.advance(1)
-        around = Surroundings(sleep=self.clock.sleep)
+        listener = Listener(sleep=self.clock.sleep)
         return {
-            stage.name: materialize(Order(stage, hour, run, **options), self.resources, around)
+            stage.name: materialize(
+                Order(stage.name, hour, run, **options), self.resources, listener, stage
+            )
             for stage in stages or STAGES
         }
 

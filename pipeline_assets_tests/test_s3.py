@@ -76,7 +76,7 @@ def test_an_hour_goes_from_the_feed_to_the_index(
     tables = remote.resources.tables
     assert tables.url("items", HOUR).startswith(f"{remote.resources.settings.data}/tables/items/")
     assert len(remote.resources.storage.names("blobs", "*/*/*/*.tar")) == 1
-    assert not remote.resources.shards.names("", "*/*/*")
+    assert not remote.resources.shards.names("", "*/*/*.arrow")
     left = {path.name for path in tmp_path.rglob("*") if path.is_file()}
     assert not {name for name in left if name.endswith((".parquet", ".tar", ".arrow", ".tmp"))}
     shutil.rmtree(tmp_path / "cache")

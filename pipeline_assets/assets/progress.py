@@ -2,9 +2,11 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+
+from pipeline_assets.core.climb import RungStats
 
 SAID_EVERY_S = 5.0
 
@@ -38,7 +40,7 @@ class Progress:
         self._finished = 0
         self._began = self._said = timer()
 
-    def __call__(self, rows: int) -> None:
+    def __call__(self, rows: int, _rungs: Mapping[str, RungStats] | None = None) -> None:
         """Count finished rows."""
         self._finished += rows
         watcher = _watcher.get()

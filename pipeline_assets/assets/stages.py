@@ -8,8 +8,7 @@ from pipeline_assets.assets.shown import as_metadata, column_schema, report_meta
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.engine.engine import materialize
 from pipeline_assets.engine.inputs import ROLES
-from pipeline_assets.engine.orders import Order
-from pipeline_assets.engine.shard import Surroundings
+from pipeline_assets.engine.orders import Listener, Order
 from pipeline_assets.engine.stopping import polite_stop
 
 OWNERS = ["team:data-platform"]
@@ -43,7 +42,7 @@ def stage_asset(
     def asset(context: dg.AssetExecutionContext, config: RunOptions) -> dg.MaterializeResult[None]:
         hour = context.partition_key
         order = Order(
-            stage,
+            stage.name,
             hour,
             context.run.run_id,
             items=frozenset(config.items),
@@ -54,8 +53,8 @@ def stage_asset(
         with opened() as resources, polite_stop() as stop:
             rows = resources.tables.rows("items", hour) * (len(ROLES) if stage.per_resource else 1)
             progress = Progress(context.log, stage.name, rows)
-            around = Surroundings(progress=progress, stopped=stop, sleep=stop.sleep)
-            report = materialize(order, resources, around)
+            listener = Listener(finished=progress, stopped=stop, sleep=stop.sleep)
+            report = materialize(order, resources, listener, stage)
             table = resources.tables.read(stage.name, hour)
             threshold = resources.settings.quality_threshold
         shown = {**stage_metadata(table, threshold), **report_metadata(report)}

@@ -60,11 +60,11 @@ def _stage(
     rows: dict[str, list[str]] = defaultdict(list)
     first: Counter[Rung] = Counter()
     strict = strict_tables(resources.settings)
-    order = Order(stage, hour, "plan", items, force, strict=strict)
+    order = Order(stage.name, hour, "plan", items, force, strict=strict)
     if news.new:
         planned[NEW] += news.new_rows(stage)
         first[stage.rungs[0]] += news.new_rows(stage)
-    for work, decision in plan_hour(order, resources):
+    for work, decision in plan_hour(order, resources, stage):
         reason: str
         rungs: Sequence[Rung]
         if work.id[0] in news.changed:

@@ -134,21 +134,25 @@ def _count_present(
     strict = strict_tables(resources.settings)
     changing: dict[str, set[str]] = {}
     for stage in all_stages(resources.settings):
-        order = Order(stage, hour, "plan", items, force, strict=strict)
+        order = Order(stage.name, hour, "plan", items, force, strict=strict)
         upstream = set().union(*(changing.get(table, ()) for table in stage.upstream))
         changing[stage.name] = set()
-        for work, reason, rungs, changes in _expected(order, resources, news.changed, upstream):
+        expected = _expected(order, stage, resources, news.changed, upstream)
+        for work, reason, rungs, changes in expected:
             forecast.count(stage, reason, rungs)
             if changes:
                 changing[stage.name].add(work.id[0])
 
 
 def _expected(
-    order: Order, resources: Resources, changed: frozenset[str], upstream: set[str]
+    order: Order,
+    stage: Stage,
+    resources: Resources,
+    changed: frozenset[str],
+    upstream: set[str],
 ) -> Iterator[tuple[Work, str, Sequence[Rung], bool]]:
     """The rows that a run may work on, why, by which rungs, and whether more may follow."""
-    stage = order.stage
-    for work, decision in plan_hour(order, resources):
+    for work, decision in plan_hour(order, resources, stage):
         follows = work.id[0] in upstream
         if decision is Standing.NOT_ASKED_FOR:
             continue

@@ -53,6 +53,10 @@ class Keys:
         """The key of a row that rung number `rung` makes; the number of rungs means no rung."""
         return f"{self.input(work, rung)}.{self._makers[rung]}"
 
+    def is_made_by(self, key: str | None, rung: int) -> bool:
+        """Whether a row's key names what that rung is now, whatever its input was."""
+        return key is not None and key.partition(".")[2] == self._makers[rung]
+
 
 def same_input(key: str | None, other: str) -> bool:
     """Whether two keys stand for the same input."""

@@ -25,7 +25,7 @@ from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.status import Status
 from pipeline_assets.drill.judging import Drilled, Example, Limits, alone, drawn, judged
 from pipeline_assets.engine.inputs import read_ids, read_works
-from pipeline_assets.engine.shard import Surroundings
+from pipeline_assets.engine.orders import Listener
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.stages import all_stages, strict_tables
 from pipeline_assets.store.tables import ROW_GROUP_ROWS, WHOLE, Tables
@@ -149,16 +149,16 @@ def limits(settings: Settings) -> Limits:
 
 def forced(stage: Stage, rung: Rung, examples: list[Example], resources: Resources) -> Drilled:
     """Call one rung for all examples, whatever better rungs there are."""
-    lone, around = alone(stage, rung), Surroundings()
+    lone, listener = alone(stage, rung), Listener()
     env = Environment(
         resources=resources,
         keys=Keys.of(lone, resources),
         gate=Unguarded(),
         budget=resources.budgets.stage(stage.name),
         sizes=BatchSizes(),
-        watch=around.watch,
+        watch=listener,
         timer=time.perf_counter,
-        sleep=around.sleep,
+        sleep=listener.sleep,
         draw=random.uniform,
     )
     planned = [Planned(each.work, Reason.FORCED, len(lone.rungs), None) for each in examples]

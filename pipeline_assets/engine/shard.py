@@ -1,15 +1,16 @@
-"""The engine's seam: one piece of an hour, worked on from its input rows to durable shards.
+"""One order, opened: its rows are planned, taken through the chain, and made durable.
 
-`process_shard` reads its own input rows, runs the whole chain over them in micro-batches, leaves
-durable shards and returns a small manifest. Only crashes cross it. Whoever runs it, in this
-process, in a worker or on another machine, runs the same function.
+Whoever works on a piece, in the run's own process, in a worker or on another machine, calls the
+same `work`. It reads the piece's own input rows, leaves durable shards and gives a small report;
+only crashes cross it.
 """
 
 from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass, field
+from contextlib import nullcontext
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -18,135 +19,173 @@ import pyarrow.compute as pc
 from pipeline_assets.core.chain import climb
 from pipeline_assets.core.climb import Climb, Environment, RungStats, add_stats
 from pipeline_assets.core.contract import check_contract
+from pipeline_assets.core.fingerprint import Keys
 from pipeline_assets.core.narrowing import Suspects, batches
 from pipeline_assets.core.plan import Planned, Reason, Situation, Standing, plan_row
 from pipeline_assets.core.results import Stamp, untried, worked
 from pipeline_assets.core.rows import Row, brought_up, from_table, to_table
 from pipeline_assets.engine.inputs import read_ids, read_works
-from pipeline_assets.engine.orders import Report
+from pipeline_assets.engine.orders import Listener, Report
 from pipeline_assets.errors import WorkerCrash
+from pipeline_assets.store.checkpoints import Checkpoints, Guard
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
-    from pipeline_assets.core.climb import Watch
-    from pipeline_assets.core.fingerprint import Keys
-    from pipeline_assets.core.rows import RowId, Work
+    from pipeline_assets.core.rows import Work
     from pipeline_assets.core.stage import Stage
-    from pipeline_assets.engine.orders import Order
+    from pipeline_assets.engine.orders import Order, Piece, Span
     from pipeline_assets.resources import Resources
-    from pipeline_assets.store.checkpoints import Checkpoints
-
-Piece = tuple[str, str]
-"""The first and the last item of a piece of an hour."""
-
-
-class Unwatched:
-    """The process that runs a piece itself: nobody could replace it."""
-
-    def calling(self, rung: str, rows: Sequence[RowId]) -> None:
-        """Nobody needs to know."""
-
-    def context_lost(self, error: Exception) -> None:
-        """The row's error says it."""
-
-
-def _silent(_rows: int) -> None:
-    return None
-
-
-def _uncounted(_rungs: Mapping[str, RungStats]) -> None:
-    return None
-
-
-def _never() -> bool:
-    return False
-
-
-def _slept(seconds: float) -> bool:
-    time.sleep(seconds)
-    return True
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
-    """The process in which a piece is worked on.
+class OpenOrder:
+    """An order with all that is needed to work on it."""
 
-    `progress` is told how many more rows are finished, and `counted` before it what the calls for
-    them came to. When `stopped` says so, the micro-batch in hand is finished and the rest stays as
-    it was. `again` means that the rows that stand have been told before.
-    """
+    order: Order
+    stage: Stage
+    resources: Resources
+    checkpoints: Checkpoints
+    keys: Keys
 
-    watch: Watch = field(default_factory=Unwatched)
-    progress: Callable[[int], None] = _silent
-    counted: Callable[[Mapping[str, RungStats]], None] = _uncounted
-    stopped: Callable[[], bool] = _never
-    sleep: Callable[[float], bool] = _slept
-    again: bool = False
+    @classmethod
+    def of(
+        cls,
+        order: Order,
+        stage: Stage,
+        resources: Resources,
+        base: str,
+        guard: Guard = nullcontext,
+    ) -> OpenOrder:
+        """Open it over the table of version `base`; `guard` is held around each durable write."""
+        checkpoints = Checkpoints(
+            resources.shards, stage.name, order.hour, base=base, tidy=False, guard=guard
+        )
+        return cls(order, stage, resources, checkpoints, Keys.of(stage, resources))
 
+    def situation(self) -> Situation:
+        """What planning needs to know besides the rows, as it is now."""
+        gate = self.resources.breakers.gate(self.stage.breaker)
+        names = [f"{self.stage.name}.{rung.name}" for rung in self.stage.rungs]
+        return Situation(
+            keys=self.keys,
+            now=self.resources.clock(),
+            available=[gate.available(name) for name in names],
+            force=self.order.force,
+            decisions=self.resources.decisions.of(self.stage.name, self.order.hour),
+        )
 
-def process_shard(
-    order: Order,
-    piece: Piece,
-    resources: Resources,
-    checkpoints: Checkpoints,
-    keys: Keys,
-    around: Surroundings,
-    suspects: Suspects,
-) -> Report:
-    """Work on the items from the first to the last named: durable shards, and a manifest."""
-    stage, manifest = order.stage, Report()
-    to_climb, without_call = _divided(order, piece, resources, checkpoints, keys, manifest)
-    if not around.again:
-        around.progress(manifest.rows - len(to_climb))
+    def decisions(
+        self, span: Span, situation: Situation
+    ) -> Iterator[tuple[Work, Planned | Standing, Row | None]]:
+        """The decision about every row of some items, with the row as it stands."""
+        stage, order = self.stage, self.order
+        old = {row.id: row for row in from_table(self.present(span), len(stage.key_fields))}
+        for work in read_works(self.resources.tables, stage, order.hour, span, order.strict):
+            row = old.get(work.id)
+            if order.items and work.id[0] not in order.items:
+                yield work, Standing.NOT_ASKED_FOR, row
+                continue
+            decision = plan_row(stage, work, row, situation)
+            if order.only_improvable and isinstance(decision, Planned):
+                decision = _narrowed(stage, decision, situation.available)
+            yield work, decision, row
 
-    def keep(rows: Sequence[Row]) -> None:
-        _checkpoint(stage, checkpoints, rows)
+    def present(self, span: Span) -> pa.Table:
+        """What is known of these items now: the table, with the shards laid over it.
 
-    stamp = Stamp(order.run_id, resources.clock(), keys)
-    keep([untried(stage, each, stamp) for each in without_call])
-    crashed = [each for each in to_climb if each.work.id in suspects.crashed]
-    keep([worked(stage, _gave_up(each, suspects), stamp) for each in crashed])
-    around.progress(len(crashed))
-    alive = [each for each in to_climb if each.work.id not in suspects.crashed]
-    env = _environment(stage, resources, keys, around)
-    for batch in batches(alive, stage.micro_batch, suspects):
-        if around.stopped():
-            manifest.interrupted = True
-            break
-        rungs: dict[str, RungStats] = {}
-        climbs = climb(stage, batch, env, rungs)
-        stamp = Stamp(order.run_id, resources.clock(), keys)
-        keep([worked(stage, each, stamp) for each in climbs])
-        add_stats(manifest.rungs, rungs)
-        around.counted(rungs)
-        around.progress(len(batch))
-    return manifest
+        Both may be from before a column was added.
+        """
+        name, hour, schema = self.stage.name, self.order.hour, self.stage.schema
+        parts = [schema.empty_table()]
+        if self.resources.tables.exists(name, hour):
+            parts.append(self.resources.tables.read(name, hour, items=span))
+        parts.extend(self.checkpoints.read(*span))
+        table = pa.concat_tables([brought_up(part, schema) for part in parts])
+        if table.num_rows == pc.count_distinct(table["item_id"]).as_py():
+            return table
+        latest = {row_id: position for position, row_id in enumerate(read_ids(table))}
+        if len(latest) == table.num_rows:
+            return table
+        return table.take(pa.array(latest.values(), pa.int64()))
 
+    def work(self, piece: Piece, listener: Listener) -> Report:
+        """Work on the rows of a piece: durable shards, and a report."""
+        stage, suspects, report = self.stage, piece.suspects, Report()
+        situation = self.situation()
+        to_climb: list[Planned] = []
+        without_call: list[Planned] = []
+        for work, decision, row in self.decisions(piece.span, situation):
+            report.rows += 1
+            if isinstance(decision, Standing):
+                report.standing[decision] += 1
+                if decision is Standing.WAITING and row is not None:
+                    report.wait_until(row.retry_at)
+                continue
+            report.planned[decision.reason] += 1
+            needs_a_call = work.blocked is None and stage.applies(work)
+            (to_climb if needs_a_call else without_call).append(decision)
+        stamp = Stamp(self.order.run_id, self.resources.clock(), self.keys)
+        self._keep([untried(stage, each, stamp) for each in without_call], without_call, report)
+        if not piece.again:
+            listener.finished(report.rows - len(to_climb), {})
+        crashed = [each for each in to_climb if each.work.id in suspects.crashed]
+        given_up = [worked(stage, _gave_up(each, suspects), stamp) for each in crashed]
+        self._keep(given_up, crashed, report)
+        listener.finished(len(crashed), {})
+        alive = [each for each in to_climb if each.work.id not in suspects.crashed]
+        env = self._environment(listener)
+        for batch in batches(alive, stage.micro_batch, suspects):
+            if listener.stopped():
+                report.interrupted = True
+                break
+            rungs: dict[str, RungStats] = {}
+            climbs = climb(stage, batch, env, rungs)
+            stamp = Stamp(self.order.run_id, self.resources.clock(), self.keys)
+            # Durable first, told second: what was told is never done again.
+            self._keep([worked(stage, each, stamp) for each in climbs], batch, report)
+            add_stats(report.rungs, rungs)
+            listener.finished(len(batch), rungs)
+        return report
 
-def decisions(
-    order: Order, piece: Piece, resources: Resources, checkpoints: Checkpoints, keys: Keys
-) -> Iterator[tuple[Work, Planned | Standing]]:
-    """The decision about every row of a piece."""
-    stage = order.stage
-    gate = resources.breakers.gate(stage.breaker)
-    situation = Situation(
-        keys=keys,
-        now=resources.clock(),
-        available=[gate.available(f"{stage.name}.{rung.name}") for rung in stage.rungs],
-        force=order.force,
-        decisions=resources.decisions.of(stage.name, order.hour),
-    )
-    stands = present(order, piece, resources, checkpoints)
-    old = {row.id: row for row in from_table(stands, len(stage.key_fields))}
-    for work in read_works(resources.tables, stage, order.hour, piece, order.strict):
-        if order.items and work.id[0] not in order.items:
-            yield work, Standing.NOT_ASKED_FOR
-            continue
-        decision = plan_row(stage, work, old.get(work.id), situation)
-        if order.only_improvable and isinstance(decision, Planned):
-            decision = _narrowed(stage, decision, situation.available)
-        yield work, decision
+    def _keep(self, rows: Sequence[Row], planned: Sequence[Planned], report: Report) -> None:
+        """Make rows durable, and note when one of them may be tried again.
+
+        A row that the table could not hold is refused before it is kept.
+        """
+        if not rows:
+            return
+        table = to_table(rows, self.stage.schema)
+        check_contract(f"a shard of {self.stage.name}", table, self.stage.required)
+        self.checkpoints.write(table)
+        now = self.resources.clock()
+        for row, each in zip(rows, planned, strict=True):
+            is_current = self.keys.is_made_by(row.key, self.stage.index(row.rung))
+            if row.retryable or not is_current:
+                report.wait_until(self._due(each.work, row, now))
+
+    def _due(self, work: Work, row: Row, now: datetime) -> datetime | None:
+        """When a row that was just written is worked on again, if nothing changes but the time."""
+        # As if every breaker were closed: which are is part of what the table was made of.
+        everything = Situation(self.keys, now, [True] * len(self.stage.rungs))
+        decision = plan_row(self.stage, work, row, everything)
+        if isinstance(decision, Planned):
+            return now
+        return row.retry_at if decision is Standing.WAITING else None
+
+    def _environment(self, listener: Listener) -> Environment:
+        return Environment(
+            resources=self.resources,
+            keys=self.keys,
+            gate=self.resources.breakers.gate(self.stage.breaker),
+            budget=self.resources.budgets.stage(self.stage.name),
+            sizes=self.resources.sizes,
+            watch=listener,
+            timer=time.perf_counter,
+            sleep=listener.sleep,
+            draw=random.uniform,
+        )
 
 
 def _narrowed(stage: Stage, decision: Planned, available: Sequence[bool]) -> Planned | Standing:
@@ -158,62 +197,6 @@ def _narrowed(stage: Stage, decision: Planned, available: Sequence[bool]) -> Pla
     return decision if improvable else Standing.NOT_ASKED_FOR
 
 
-def present(order: Order, piece: Piece, resources: Resources, checkpoints: Checkpoints) -> pa.Table:
-    """What is known of these items now: the table, with the shards laid over it.
-
-    Both may be from before a column was added.
-    """
-    parts = [order.stage.schema.empty_table()]
-    if resources.tables.exists(order.stage.name, order.hour):
-        parts.append(resources.tables.read(order.stage.name, order.hour, items=piece))
-    parts.extend(checkpoints.read(*piece))
-    table = pa.concat_tables([brought_up(part, order.stage.schema) for part in parts])
-    if table.num_rows == pc.count_distinct(table["item_id"]).as_py():
-        return table
-    latest = {row_id: position for position, row_id in enumerate(read_ids(table))}
-    if len(latest) == table.num_rows:
-        return table
-    return table.take(pa.array(latest.values(), pa.int64()))
-
-
-def _divided(
-    order: Order,
-    piece: Piece,
-    resources: Resources,
-    checkpoints: Checkpoints,
-    keys: Keys,
-    manifest: Report,
-) -> tuple[list[Planned], list[Planned]]:
-    """The rows to take through the chain, and those to write without a call; the others stand."""
-    to_climb: list[Planned] = []
-    without_call: list[Planned] = []
-    for work, decision in decisions(order, piece, resources, checkpoints, keys):
-        manifest.rows += 1
-        if isinstance(decision, Standing):
-            manifest.standing[decision] += 1
-            continue
-        manifest.planned[decision.reason] += 1
-        callable_ = work.blocked is None and order.stage.applies(work)
-        (to_climb if callable_ else without_call).append(decision)
-    return to_climb, without_call
-
-
-def _environment(
-    stage: Stage, resources: Resources, keys: Keys, around: Surroundings
-) -> Environment:
-    return Environment(
-        resources=resources,
-        keys=keys,
-        gate=resources.breakers.gate(stage.breaker),
-        budget=resources.budgets.stage(stage.name),
-        sizes=resources.sizes,
-        watch=around.watch,
-        timer=time.perf_counter,
-        sleep=around.sleep,
-        draw=random.uniform,
-    )
-
-
 def _gave_up(planned: Planned, suspects: Suspects) -> Climb:
     cause = suspects.crashed[planned.work.id]
     deaths = suspects.deaths[planned.work.id]
@@ -222,11 +205,3 @@ def _gave_up(planned: Planned, suspects: Suspects) -> Climb:
         "`pipeline-assets dead-letters requeue` tries it again"
     )
     return Climb(planned, errors=[error], tries=deaths)
-
-
-def _checkpoint(stage: Stage, checkpoints: Checkpoints, rows: Sequence[Row]) -> None:
-    """Make rows durable; a row that the table could not hold is refused before it is kept."""
-    if rows:
-        table = to_table(rows, stage.schema)
-        check_contract(f"a shard of {stage.name}", table, stage.required)
-        checkpoints.write(table)

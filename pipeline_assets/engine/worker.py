@@ -1,7 +1,7 @@
 """A worker process: `python -m pipeline_assets.engine.worker FD`, started by its supervisor.
 
-Takes tasks from the connection, works on one after the other, and says what it is doing. It ends
-with its supervisor, whatever it is doing then.
+Takes orders and their pieces from the connection, works on one after the other, and says what it
+is doing. It ends with its supervisor, whatever it is doing then.
 """
 
 import gc
@@ -11,17 +11,15 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from logging.handlers import QueueHandler
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from traceback import format_exception
 
 from pipeline_assets.core.climb import RungStats
-from pipeline_assets.core.fingerprint import Keys
 from pipeline_assets.core.rows import RowId
-from pipeline_assets.engine.orders import Order, Report
-from pipeline_assets.engine.shard import Surroundings, process_shard
+from pipeline_assets.engine.orders import Job, Listener, Piece, Report
+from pipeline_assets.engine.shard import OpenOrder
 from pipeline_assets.engine.stopping import Stop
 from pipeline_assets.engine.workers import (
     Calling,
@@ -29,13 +27,10 @@ from pipeline_assets.engine.workers import (
     Done,
     Failed,
     Finished,
-    Task,
     picklable,
 )
 from pipeline_assets.resources import Resources
-from pipeline_assets.settings import Settings
 from pipeline_assets.stages import find_stage
-from pipeline_assets.store.checkpoints import Checkpoints
 
 CONTEXT_LOST = 3
 ORPHANED = 4
@@ -49,8 +44,7 @@ class Supervisor:
 
     def __init__(self, connection: Connection) -> None:
         self._connection, self._lock = connection, threading.Lock()
-        self._rungs: Mapping[str, RungStats] = {}
-        self.tasks: SimpleQueue[Task] = SimpleQueue()
+        self.orders: SimpleQueue[Job | Piece] = SimpleQueue()
         threading.Thread(target=self._listen, name="supervisor", daemon=True).start()
 
     def tell(self, message: object) -> None:
@@ -65,25 +59,24 @@ class Supervisor:
         """A rung is about to be called."""
         self.tell(Calling(rung, tuple(rows)))
 
-    def counted(self, rungs: Mapping[str, RungStats]) -> None:
-        """What the calls came to for the rows that are said to be finished next."""
-        self._rungs = rungs
-
-    def finished(self, rows: int) -> None:
-        """So many more rows are durable."""
-        self.tell(Finished(rows, self._rungs))
-        self._rungs = {}
+    def finished(self, rows: int, rungs: Mapping[str, RungStats]) -> None:
+        """So many more rows are durable, and this is what the calls for them came to."""
+        self.tell(Finished(rows, rungs))
 
     def context_lost(self, error: Exception) -> None:
         """End: every later call here would fail as this one did."""
         self.tell(ContextLost(f"{type(error).__name__}: {error}"))
         os._exit(CONTEXT_LOST)
 
+    def listener(self, stop: Stop) -> Listener:
+        """Who hears of a piece, and may end it."""
+        return Listener(self.calling, self.context_lost, self.finished, stop, stop.sleep)
+
     def _listen(self) -> None:
-        """Take tasks, also while one is worked on: the end of the connection must be seen."""
+        """Take orders, also while one is worked on: the end of the connection must be seen."""
         while True:
             try:
-                self.tasks.put(self._connection.recv())
+                self.orders.put(self._connection.recv())
             except (EOFError, OSError):
                 os._exit(ORPHANED)
 
@@ -101,106 +94,68 @@ class Forward(QueueHandler):
         self._supervisor.tell(record)
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
-    """What the pieces of one order share."""
+class Worker:
+    """Keeps open what the pieces of one order share."""
 
-    order: Order
-    resources: Resources
-    checkpoints: Checkpoints
-    keys: Keys
-
-    @classmethod
-    def of(cls, task: Task) -> "Opened":
-        """Open it for the order that a task is a piece of."""
-        resources = Resources(task.settings)
-        stage = find_stage(task.settings, task.stage)
-        lease = resources.leases.joined(task.lease, task.token)
-        return cls(
-            Order(
-                stage=stage,
-                hour=task.hour,
-                run_id=task.run_id,
-                items=task.items,
-                force=task.force,
-                only_improvable=task.only_improvable,
-                strict=task.strict,
-            ),
-            resources,
-            Checkpoints(
-                resources.shards,
-                stage.name,
-                task.hour,
-                base=task.base,
-                tidy=False,
-                guard=lease.publishing,
-            ),
-            Keys.of(stage, resources),
-        )
-
-
-@dataclass(slots=True)
-class Desk:
-    """What a worker keeps open from one piece of an order to the next."""
-
-    lease: tuple[Settings, str, int] | None = None
-    opened: Opened | None = None
-    stop: Stop = field(default_factory=Stop)
-
-    def open(self, task: Task) -> Opened:
-        """What a task needs. A piece that is handed out again was begun by a worker that died."""
-        lease = (task.settings, task.lease, task.token)
-        if self.opened is None or self.lease != lease or task.again:
-            if self.opened is not None:
-                self.opened.resources.close()
-            self.opened, self.lease = Opened.of(task), lease
-        return self.opened
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._job: Job | None = None
+        self._opened: OpenOrder | None = None
+        self._stop = Stop()
 
     def ask_to_stop(self, number: int, _frame: object) -> None:
         """SIGTERM: finish the micro-batch in hand."""
-        self.stop.ask(number)
+        self._stop.ask(number)
+
+    def take(self, order: Job | Piece) -> None:
+        """Take up another order, or work on a piece of the one that there is."""
+        if isinstance(order, Job):
+            self._close()
+            self._job = order
+            return
+        answer: Done | Failed
+        try:
+            answer = Done(self._work(order))
+        except Exception as error:  # noqa: BLE001 - the supervisor raises it
+            error.add_note("".join(format_exception(error)))
+            answer = Failed(picklable(error))
+        # Before the next piece may come: a word that comes with it must be heard.
+        self._stop = Stop()
+        self._supervisor.tell(answer)
+
+    def _work(self, piece: Piece) -> Report:
+        # A piece that is handed out again was begun by a worker that died: its shards are new.
+        if self._opened is None or piece.again:
+            self._close()
+            self._opened = _opened(self._job)
+        return self._opened.work(piece, self._supervisor.listener(self._stop))
+
+    def _close(self) -> None:
+        if self._opened is not None:
+            self._opened.resources.close()
+            self._opened = None
 
 
-def work(task: Task, desk: Desk, supervisor: Supervisor) -> Report:
-    """Work on one piece."""
-    opened = desk.open(task)
-    around = Surroundings(
-        watch=supervisor,
-        progress=supervisor.finished,
-        counted=supervisor.counted,
-        stopped=desk.stop,
-        sleep=desk.stop.sleep,
-        again=task.again,
-    )
-    return process_shard(
-        opened.order,
-        task.piece,
-        opened.resources,
-        opened.checkpoints,
-        opened.keys,
-        around,
-        task.suspects,
-    )
+def _opened(job: Job | None) -> OpenOrder:
+    if job is None:
+        raise RuntimeError("a piece came before its order")
+    resources = Resources(job.settings)
+    stage = find_stage(job.settings, job.order.stage)
+    lease = resources.leases.joined(job.lease, job.token)
+    return OpenOrder.of(job.order, stage, resources, job.base, lease.publishing)
 
 
 def main(connection: Connection) -> None:
-    """Work on tasks until the supervisor is gone."""
-    supervisor, desk = Supervisor(connection), Desk()
+    """Work on what comes until the supervisor is gone."""
+    supervisor = Supervisor(connection)
+    worker = Worker(supervisor)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever sends it to all: the supervisor decides
-    signal.signal(signal.SIGTERM, desk.ask_to_stop)
+    signal.signal(signal.SIGTERM, worker.ask_to_stop)
     logging.basicConfig(level=logging.INFO, handlers=[Forward(supervisor)])
     gc.freeze()
     gc.set_threshold(GARBAGE_AT)
     while True:
-        task = supervisor.tasks.get()
-        answer: Done | Failed
-        try:
-            answer = Done(work(task, desk, supervisor))
-        except Exception as error:  # noqa: BLE001 - the supervisor raises it
-            error.add_note("".join(format_exception(error)))
-            answer = Failed(picklable(error))
-        desk.stop = Stop()  # before the next task may come: a word that comes with it must be heard
-        supervisor.tell(answer)
+        worker.take(supervisor.orders.get())
 
 
 if __name__ == "__main__":

@@ -15,13 +15,14 @@ import signal
 import subprocess
 import sys
 from collections import Counter, deque
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import TYPE_CHECKING
 
 from pipeline_assets.core.climb import RungStats, add_stats
-from pipeline_assets.core.narrowing import Suspects, after_death, blames_rung
+from pipeline_assets.core.narrowing import after_death, blames_rung
 from pipeline_assets.engine.orders import Report
 from pipeline_assets.errors import ErrorKind, PipelineError
 
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from pipeline_assets.core.rows import RowId
-    from pipeline_assets.engine.shard import Piece
-    from pipeline_assets.settings import Settings
+    from pipeline_assets.engine.orders import Job, Listener, Order, Piece
 
 log = logging.getLogger(__name__)
 
@@ -38,29 +38,6 @@ LISTEN_S = 0.2
 """How long a stop may go unnoticed."""
 STILLBORN = 3
 """Workers that die one after the other before any call: not a row's fault, the run ends."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
-    """A piece of an order, as a worker is told: everything by value or by name.
-
-    It is handed out `again` where a worker died over it, or was told to end.
-    """
-
-    settings: Settings
-    stage: str
-    hour: str
-    run_id: str
-    items: frozenset[str]
-    force: bool
-    only_improvable: bool
-    strict: frozenset[str]
-    piece: Piece
-    lease: str
-    token: int
-    base: str
-    suspects: Suspects = field(default_factory=Suspects)
-    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +60,7 @@ class Finished:
 class Done:
     """A worker has worked on its piece."""
 
-    manifest: Report
+    report: Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +89,10 @@ class Death:
 class WorkersDied(PipelineError):
     """Workers die before they call any rung: no row is to blame."""
 
-    def __init__(self, task: Task, cause: str) -> None:
-        self.task, self.cause = task, cause
+    def __init__(self, order: Order, cause: str) -> None:
+        self.order, self.cause = order, cause
         super().__init__(
-            f"{task.stage} of {task.hour}: {STILLBORN} workers in a row died before they called "
+            f"{order.stage} of {order.hour}: {STILLBORN} workers in a row died before they called "
             f"a rung: {cause}. See what they wrote to stderr; with PIPELINE_WORKERS=0 the work is "
             "done in the run's own process, where the error is seen"
         )
@@ -132,7 +109,8 @@ class _Worker:
 
     process: subprocess.Popen[bytes]
     connection: Connection
-    task: Task | None = None
+    job: Job | None = None
+    piece: Piece | None = None
     calling: Calling | None = None
     rungs: dict[str, RungStats] = field(default_factory=dict)
     last_words: str | None = None
@@ -151,9 +129,12 @@ class _Worker:
         theirs.close()
         return cls(process, ours)
 
-    def give(self, task: Task) -> None:
-        self.task, self.calling, self.rungs, self.last_words = task, None, {}, None
-        self.connection.send(task)
+    def give(self, job: Job, piece: Piece) -> None:
+        self.piece, self.calling, self.rungs, self.last_words = piece, None, {}, None
+        if job is not self.job:
+            self.job = job
+            self.connection.send(job)
+        self.connection.send(piece)
 
     def gone(self) -> bool:
         """Whether it ended without its connection: a process that it forked may still hold that."""
@@ -182,21 +163,21 @@ class Workers:
 
     def run(
         self,
-        tasks: Iterable[Task],
-        at_most: int | None,
-        *,
-        progress: Callable[[int], None],
-        stopped: Callable[[], bool],
+        job: Job,
+        pieces: Iterable[Piece],
+        at_most: int,
+        listener: Listener,
         died: Callable[[Death], None],
     ) -> Iterator[Report]:
-        """The manifest of each task, as they come. Raises what ended a piece, and `WorkersDied`.
+        """The report of each piece, as they come. Raises what ended a piece, and `WorkersDied`.
 
-        At most `at_most` workers share the tasks. `died` is told of each death. Once `stopped`,
-        no further task is begun, and those begun end after the micro-batch in hand.
+        At most `at_most` workers share the pieces. `died` is told of each death. Once
+        `listener.stopped`, no further piece is begun, and those begun end after the micro-batch in
+        hand.
         """
-        shift = _Shift(self, iter(tasks), min(self._count, at_most or self._count))
+        shift = _Shift(self, job, iter(pieces), min(self._count, at_most), listener, died)
         try:
-            yield from shift.work(progress, stopped, died)
+            yield from shift.work()
         finally:
             shift.over()
 
@@ -210,7 +191,7 @@ class Workers:
         return _Worker.started()
 
     def back(self, worker: _Worker) -> None:
-        """A worker without a task is kept for the next."""
+        """A worker without a piece is kept for the next."""
         self._idle.append(worker)
         self._idle.sort(key=lambda each: each.process.pid)
 
@@ -230,32 +211,30 @@ def shared_workers(count: int) -> Workers:
 
 @dataclass(slots=True)
 class _Shift:
-    """The tasks of one order, shared out among workers."""
+    """The pieces of one order, shared out among workers."""
 
     workers: Workers
-    tasks: Iterator[Task]
+    job: Job
+    pieces: Iterator[Piece]
     most: int
+    listener: Listener
+    died: Callable[[Death], None]
     busy: list[_Worker] = field(default_factory=list)
-    again: deque[Task] = field(default_factory=deque)
+    again: deque[Piece] = field(default_factory=deque)
     stillborn: int = 0
     asked_to_stop: bool = False
 
-    def work(
-        self,
-        progress: Callable[[int], None],
-        stopped: Callable[[], bool],
-        died: Callable[[Death], None],
-    ) -> Iterator[Report]:
+    def work(self) -> Iterator[Report]:
         while True:
-            self._hand_out(stopped)
+            self._hand_out()
             if not self.busy:
                 return
             ready = wait([worker.connection for worker in self.busy], timeout=LISTEN_S)
             for worker in list(self.busy):
                 if worker.connection in ready:
-                    yield from self._heard(worker, progress, stopped, died)
+                    yield from self._heard(worker)
                 elif worker.gone():
-                    yield from self._buried(worker, stopped, died)
+                    yield from self._buried(worker)
 
     def over(self) -> None:
         """Whoever still works does so for nobody: what they finished is durable."""
@@ -263,41 +242,28 @@ class _Shift:
             worker.end(at_once=True)
         self.busy.clear()
 
-    def _hand_out(self, stopped: Callable[[], bool]) -> None:
-        if stopped():
-            self._ask_to_stop()
+    def _hand_out(self) -> None:
+        if self.listener.stopped():
+            if not self.asked_to_stop:
+                self.asked_to_stop = True
+                for worker in self.busy:
+                    worker.process.send_signal(signal.SIGTERM)
             return
         while len(self.busy) < self.most:
-            task = self.again.popleft() if self.again else next(self.tasks, None)
-            if task is None:
+            piece = self.again.popleft() if self.again else next(self.pieces, None)
+            if piece is None:
                 return
             worker = self.workers.hire()
             self.busy.append(worker)
-            self._give(worker, task)
+            # One that died while it was idle cannot be told; the next look at it says so.
+            with suppress(OSError):
+                worker.give(self.job, piece)
 
-    def _give(self, worker: _Worker, task: Task) -> None:
-        try:
-            worker.give(task)
-        except OSError:  # it died while it was idle; the next look at it says so
-            log.debug("a worker is gone before its task reached it")
-
-    def _ask_to_stop(self) -> None:
-        if not self.asked_to_stop:
-            self.asked_to_stop = True
-            for worker in self.busy:
-                worker.process.send_signal(signal.SIGTERM)
-
-    def _heard(
-        self,
-        worker: _Worker,
-        progress: Callable[[int], None],
-        stopped: Callable[[], bool],
-        died: Callable[[Death], None],
-    ) -> Iterator[Report]:
+    def _heard(self, worker: _Worker) -> Iterator[Report]:
         try:
             message = worker.connection.recv()
         except (EOFError, OSError):
-            yield from self._buried(worker, stopped, died)
+            yield from self._buried(worker)
             return
         match message:
             case Calling():
@@ -306,11 +272,11 @@ class _Shift:
             case Finished(rows, rungs):
                 worker.calling = None
                 add_stats(worker.rungs, rungs)
-                progress(rows)
-            case Done(manifest):
+                self.listener.finished(rows, rungs)
+            case Done(report):
                 self.busy.remove(worker)
                 self.workers.back(worker)
-                yield self._accepted(manifest, worker.task)
+                yield self._accepted(report, worker.piece)
             case Failed(error):
                 self.busy.remove(worker)
                 self.workers.back(worker)
@@ -322,37 +288,35 @@ class _Shift:
                 if logger.isEnabledFor(message.levelno):
                     logger.handle(message)
 
-    def _accepted(self, manifest: Report, task: Task | None) -> Report:
+    def _accepted(self, report: Report, piece: Piece | None) -> Report:
         """A piece that another's SIGTERM interrupted is handed out again, and counted then."""
-        if not manifest.interrupted or self.asked_to_stop or task is None:
-            return manifest
-        self.again.append(replace(task, again=True))
-        return replace(manifest, rows=0, planned=Counter(), standing=Counter(), interrupted=False)
+        if not report.interrupted or self.asked_to_stop or piece is None:
+            return report
+        self.again.append(replace(piece, again=True))
+        return replace(report, rows=0, planned=Counter(), standing=Counter(), interrupted=False)
 
-    def _buried(
-        self, worker: _Worker, stopped: Callable[[], bool], died: Callable[[Death], None]
-    ) -> Iterator[Report]:
-        """A worker died: its task is handed out again, with what its death proves.
+    def _buried(self, worker: _Worker) -> Iterator[Report]:
+        """A worker died: its piece is handed out again, with what its death proves.
 
         What it had called before is counted; so is the call that it died in.
         """
         self.busy.remove(worker)
         worker.connection.close()
-        cause, task = worker.cause(), worker.task
-        if task is None or (worker.calling is None and stopped()):
+        cause, piece = worker.cause(), worker.piece
+        if piece is None or (worker.calling is None and self.listener.stopped()):
             return  # asked to end while it started, which it could not do politely yet
         yield Report(rungs=_with_last_call(worker))
         if worker.calling is None:
             self.stillborn += 1
             if self.stillborn >= STILLBORN:
-                raise WorkersDied(task, cause)
-            died(Death(None, cause))
+                raise WorkersDied(self.job.order, cause)
+            self.died(Death(None, cause))
         else:
             rows = worker.calling.rows
-            died(Death(worker.calling, cause, blames_rung(task.suspects, rows)))
-            task = replace(task, suspects=after_death(task.suspects, rows, cause))
+            self.died(Death(worker.calling, cause, blames_rung(piece.suspects, rows)))
+            piece = replace(piece, suspects=after_death(piece.suspects, rows, cause))
         if not self.asked_to_stop:
-            self.again.append(replace(task, again=True))
+            self.again.append(replace(piece, again=True))
 
 
 def _with_last_call(worker: _Worker) -> dict[str, RungStats]:

@@ -77,6 +77,10 @@ class S3Storage:
             return str(self._store.head(self._key(name))["e_tag"])
         return NOT_THERE
 
+    def stamp(self, name: str) -> str:
+        """Its ETag."""
+        return self.version(name)
+
     def names(self, folder: str, pattern: str) -> list[str]:
         """The objects below a folder."""
         return list(self.versions(folder, pattern))

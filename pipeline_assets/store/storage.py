@@ -82,6 +82,10 @@ class Storage(Protocol):
         """
         ...
 
+    def stamp(self, name: str) -> str:
+        """What tells its bytes from those that replace them; `NOT_THERE` where there are none."""
+        ...
+
     def names(self, folder: str, pattern: str) -> list[str]:
         """What matches below a folder, sorted; a `*` of the pattern stays within its part.
 
@@ -151,6 +155,14 @@ class LocalStorage:
     def version(self, name: str) -> str:  # noqa: ARG002 - the seam's signature
         """Files are not compared: their writers are kept apart by a lock."""
         return NOT_THERE
+
+    def stamp(self, name: str) -> str:
+        """A file that was replaced is another one, whatever its times say."""
+        try:
+            found = (self._root / name).stat()
+        except FileNotFoundError:
+            return NOT_THERE
+        return f"{found.st_ino}-{found.st_mtime_ns}-{found.st_size}"
 
     def names(self, folder: str, pattern: str) -> list[str]:
         """The files below a folder."""

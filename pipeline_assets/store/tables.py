@@ -82,6 +82,10 @@ class Tables:
         """What a writer that is given it as `seen` replaces; nothing that came after it."""
         return self.storage.version(table_name(asset, hour))
 
+    def stamp(self, asset: str, hour: str) -> str:
+        """What tells a table from the one that replaces it."""
+        return self.storage.stamp(table_name(asset, hour))
+
     def hours(self, asset: str) -> list[str]:
         """The hours of an asset that have a table, oldest first."""
         found = self.storage.names(asset, f"hour=*/{PART}")

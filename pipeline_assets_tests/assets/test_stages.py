@@ -177,7 +177,7 @@ def test_a_table_with_a_double_key_fails_its_check_and_stops_what_follows(
     assert double in str(failures.records[0].data["sample"])
 
 
-def _no_work(_order: Order, _resources: Resources, _around: object) -> Report:
+def _no_work(_order: Order, _resources: Resources, *_others: object) -> Report:
     return Report()
 
 

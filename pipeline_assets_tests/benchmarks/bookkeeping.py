@@ -88,7 +88,9 @@ def main() -> None:
         _worked(resources, WARM_UP_HOUR, WARMING_UP)
         seconds = _worked(resources, HOUR, rows)
         started = time.perf_counter()
-        again = materialize(Order(trivial.STAGE, HOUR, "again"), resources)
+        again = materialize(
+            Order(trivial.STAGE.name, HOUR, "again"), resources, stage=trivial.STAGE
+        )
         resumed_s = time.perf_counter() - started
     if again.rungs or again.published:
         raise RuntimeError(f"a finished hour was worked on again: {again}")
@@ -98,7 +100,7 @@ def main() -> None:
 def _worked(resources: Resources, hour: str, rows: int) -> float:
     _write_items(resources, hour, rows)
     started = time.perf_counter()
-    report = materialize(Order(trivial.STAGE, hour, "run"), resources)
+    report = materialize(Order(trivial.STAGE.name, hour, "run"), resources, stage=trivial.STAGE)
     seconds = time.perf_counter() - started
     made = {name: stats.made for name, stats in report.rungs.items()}
     if made != {"upper": rows - rows // 10, "as_it_is": rows // 10}:

@@ -135,11 +135,11 @@ def main() -> None:
     )
     with opened(settings) as resources:
         _write_items(resources, WARM_UP_HOUR, [f"{urls[0]}?{n}" for n in range(WARMING_UP)])
-        materialize(Order(fetch.STAGE, WARM_UP_HOUR, "run"), resources)
+        materialize(Order(fetch.STAGE.name, WARM_UP_HOUR, "run"), resources)
         _write_items(resources, HOUR, urls)
         cpu_before, started = cpu_seconds(os.getpid()), time.perf_counter()
         for stage in PARTS[part]:
-            materialize(Order(stage, HOUR, "run"), resources)
+            materialize(Order(stage.name, HOUR, "run"), resources)
         seconds = time.perf_counter() - started
         took = Took(len(urls), seconds, cpu_seconds(os.getpid()) - cpu_before)
         _check(resources, PARTS[part], len(urls))

@@ -12,8 +12,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from pipeline_assets.engine.engine import materialize
-from pipeline_assets.engine.orders import Order
-from pipeline_assets.engine.shard import Surroundings
+from pipeline_assets.engine.orders import Listener, Order
 from pipeline_assets.engine.stopping import polite_stop
 from pipeline_assets.errors import PipelineError
 from pipeline_assets.resources import opened
@@ -38,9 +37,9 @@ def main(environment: Mapping[str, str], folder: Path, go: Connection) -> None:
     try:
         with opened() as resources, polite_stop() as stop:
             stage = find_stage(resources.settings, os.environ.get(STAGE_NAME, STAGE.name))
-            order = Order(stage, HOUR, str(os.getpid()))
-            around = Surroundings(stopped=stop, sleep=stop.sleep)
-            report = materialize(order, resources, around)
+            order = Order(stage.name, HOUR, str(os.getpid()))
+            listener = Listener(stopped=stop, sleep=stop.sleep)
+            report = materialize(order, resources, listener)
             print(report, flush=True)
     except PipelineError as error:
         print(error, file=sys.stderr, flush=True)

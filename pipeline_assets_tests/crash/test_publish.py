@@ -16,9 +16,9 @@ from threading import Event
 
 import pytest
 
+from pipeline_assets.core.climb import RungStats
 from pipeline_assets.engine.engine import materialize
-from pipeline_assets.engine.orders import Order
-from pipeline_assets.engine.shard import Surroundings
+from pipeline_assets.engine.orders import Listener, Order
 from pipeline_assets.resources import opened
 from pipeline_assets.store.tables import ROW_GROUP_ROWS
 from pipeline_assets_tests.crash.run import FAILED, HOUR
@@ -53,18 +53,18 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     scene.finish()
     finished = 0
 
-    def progress(rows: int) -> None:
+    def progress(rows: int, _rungs: Mapping[str, RungStats]) -> None:
         nonlocal finished
         finished += rows
         if finished == ROW_GROUP_ROWS:
             raise KeyboardInterrupt
 
-    order = Order(replace(STAGE, micro_batch=2048), HOUR, "unfinished")
+    order, stage = Order(STAGE.name, HOUR, "unfinished"), replace(STAGE, micro_batch=2048)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**scene.settings, **NEW}.items():
             patch.setenv(name, value)
         with opened() as resources, pytest.raises(KeyboardInterrupt):
-            materialize(order, resources, Surroundings(progress=progress))
+            materialize(order, resources, Listener(finished=progress), stage)
     scene.calls.unlink()
     return scene
 

@@ -17,7 +17,6 @@ from pipeline_assets.core.agreement import same
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import RungCall, Stage
 from pipeline_assets.drill.drill import Wanted, drill, drills, fallbacks, keep, last_drill, limits
-from pipeline_assets.drill.drill import drill as drill_module
 from pipeline_assets.drill.judging import Drilled, Limits, verdict
 from pipeline_assets.errors import SettingsError, UpstreamMissing
 from pipeline_assets.resources import Resources
@@ -111,7 +110,7 @@ class Toy:
 
     def drill_stage(self, stage: Stage, items: int = 1000) -> Drilled:
         """Drill the stage, and no other."""
-        self._patch.setattr(drill_module, "all_stages", lambda _settings: (stage,))
+        self._patch.setattr("pipeline_assets.drill.drill.all_stages", lambda _settings: (stage,))
         [found] = drill(self.resources, Wanted(items, "seed"))
         return found
 

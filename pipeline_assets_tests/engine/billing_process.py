@@ -91,7 +91,8 @@ def run(data: Path, provider: Provider) -> Report:
     """Bring the stage up to date."""
     resources = open_data(data)
     try:
-        return materialize(Order(billed_stage(provider), HOUR, "run"), resources)
+        stage = billed_stage(provider)
+        return materialize(Order(stage.name, HOUR, "run"), resources, stage=stage)
     finally:
         resources.close()
 

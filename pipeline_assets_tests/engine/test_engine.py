@@ -16,8 +16,7 @@ from pipeline_assets.core.results import SLOW_RETRY
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.engine.engine import materialize, plan_hour
-from pipeline_assets.engine.orders import Order
-from pipeline_assets.engine.shard import Surroundings
+from pipeline_assets.engine.orders import Listener, Order
 from pipeline_assets.errors import (
     InvalidInput,
     LeaseHeld,
@@ -197,8 +196,10 @@ def test_a_damaged_shard_costs_just_its_own_rows(ten: Platform) -> None:
 def test_an_interrupted_run_leaves_pending_rows_that_the_next_run_finishes(ten: Platform) -> None:
     """What is finished is published, and the report says that there is more to do."""
     toy = Toy()
-    order = Order(toy.stage, HOUR, "run")
-    report = materialize(order, ten.resources, Surroundings(stopped=lambda: len(toy.calls) == 2))
+    order = Order("toy", HOUR, "run")
+    report = materialize(
+        order, ten.resources, Listener(stopped=lambda: len(toy.calls) == 2), toy.stage
+    )
     assert (report.interrupted, report.published) == (True, True)
     assert statuses(ten) == ["ok"] * 8 + ["pending"] * 2
     assert ten.rows("toy")["i09"]["quality"] is None
@@ -212,8 +213,8 @@ def test_a_run_that_is_stopped_before_it_begins_changes_nothing_that_stands(ten:
     ten.run(Toy().stage)
     before = ten.rows("toy")
     toy = Toy(producer="loud/2")
-    order = Order(toy.stage, HOUR, "late")
-    report = materialize(order, ten.resources, Surroundings(stopped=lambda: True))
+    order = Order("toy", HOUR, "late")
+    report = materialize(order, ten.resources, Listener(stopped=lambda: True), toy.stage)
     assert report.interrupted
     assert ten.rows("toy") == before
 
@@ -221,12 +222,12 @@ def test_a_run_that_is_stopped_before_it_begins_changes_nothing_that_stands(ten:
 def test_progress_counts_every_row_once(ten: Platform) -> None:
     """Those that stand included."""
     told: list[int] = []
-    order = Order(Toy().stage, HOUR, "run")
-    materialize(order, ten.resources, Surroundings(progress=told.append))
-    assert sum(told) == 10
-    told.clear()
-    materialize(order, ten.resources, Surroundings(progress=told.append))
-    assert sum(told) == 10
+    order, stage = Order("toy", HOUR, "run"), Toy().stage
+    listener = Listener(finished=lambda rows, _rungs: told.append(rows))
+    for _ in range(3):
+        materialize(order, ten.resources, listener, stage)
+        assert sum(told) == 10
+        told.clear()
 
 
 def test_a_row_that_fails_falls_back_alone(ten: Platform) -> None:
@@ -383,14 +384,13 @@ def test_an_owner_that_slept_past_its_lease_changes_nothing(ten: Platform) -> No
 def test_a_plan_says_what_a_run_would_do_and_does_nothing(ten: Platform) -> None:
     """Reasons for rows to work on, standings for the others; no call, no file."""
     toy = Toy()
-    planned = [
-        decision for _work, decision in plan_hour(Order(toy.stage, HOUR, "p"), ten.resources)
-    ]
+    order = Order("toy", HOUR, "p")
+    planned = [decision for _work, decision in plan_hour(order, ten.resources, toy.stage)]
     assert [type(decision) for decision in planned] == [Planned] * 10
     assert toy.calls == []
     assert not ten.resources.tables.exists("toy", HOUR)
     ten.run(toy.stage)
-    after = [decision for _work, decision in plan_hour(Order(toy.stage, HOUR, "p"), ten.resources)]
+    after = [decision for _work, decision in plan_hour(order, ten.resources, toy.stage)]
     assert after == [Standing.CURRENT] * 10
 
 

@@ -16,8 +16,7 @@ from pipeline_assets.core.breaker import Mode
 from pipeline_assets.core.names import DEAD_LETTERS, ENRICHED
 from pipeline_assets.core.plan import Planned, Reason, Standing, Verdict
 from pipeline_assets.engine.engine import materialize, plan_hour
-from pipeline_assets.engine.orders import Order, Report
-from pipeline_assets.engine.shard import Surroundings
+from pipeline_assets.engine.orders import Listener, Order, Report
 from pipeline_assets.engine.workers import Workers, WorkersDied, _Worker
 from pipeline_assets.errors import LeaseLost, StorageError
 from pipeline_assets.ingest.items import materialize_items
@@ -33,15 +32,20 @@ STAGE = worker_stage.STAGE
 TIMES = ("duration_ms", "updated_at")
 
 
+def telling(told: list[int]) -> Listener:
+    """A listener that notes how many rows are finished."""
+    return Listener(finished=lambda rows, _rungs: told.append(rows))
+
+
 @dataclass(frozen=True)
 class Scene:
     """A data root whose items do to their worker what their name says."""
 
     resources: Resources
 
-    def run(self, run_id: str = "run", around: Surroundings | None = None) -> Report:
+    def run(self, run_id: str = "run", listener: Listener | None = None) -> Report:
         """Bring the stage up to date."""
-        return materialize(Order(STAGE, HOUR, run_id), self.resources, around)
+        return materialize(Order(STAGE.name, HOUR, run_id), self.resources, listener)
 
     def rows(self) -> dict[str, dict[str, Any]]:
         """The rows of the table by item."""
@@ -152,7 +156,7 @@ def test_deaths_are_counted_and_no_row_is_counted_twice(crashed: Crashed) -> Non
 
 def test_nobody_tries_a_dead_letter_again_before_a_person_says_so(crashed: Crashed) -> None:
     """Then it is planned again, and only it."""
-    resources, order = crashed.scene.resources, Order(STAGE, HOUR, "later")
+    resources, order = crashed.scene.resources, Order(STAGE.name, HOUR, "later")
     assert {decision for _work, decision in plan_hour(order, resources)} == {Standing.CURRENT}
     tables = resources.tables
     tables.write(ENRICHED, HOUR, store.STAGE.schema.empty_table())
@@ -255,7 +259,7 @@ def test_a_worker_that_died_while_it_was_idle_is_not_hired() -> None:
 def test_a_stop_while_workers_are_starting_is_a_stop(staged: Staged) -> None:
     """They end by the signal, before they can be polite: that is no failure of theirs."""
     opened, looks = staged(["tea"] * 12, workers=3), count()
-    report = opened.run(around=Surroundings(stopped=lambda: next(looks) > 0))
+    report = opened.run(listener=Listener(stopped=lambda: next(looks) > 0))
     assert report.interrupted
     assert {row["status"] for row in opened.rows().values()} == {"pending"}
 
@@ -315,11 +319,11 @@ def test_two_workers_make_the_same_rows_as_none(staged: Staged) -> None:
 def test_a_finished_hour_starts_no_worker(staged: Staged) -> None:
     """And a second run reports each row as it stands, and progress for each."""
     opened, told = staged(NEIGHBOURS, workers=1), list[int]()
-    around = Surroundings(progress=told.append)
-    opened.run(around=around)
+    listener = telling(told)
+    opened.run(listener=listener)
     assert sum(told) == len(NEIGHBOURS)
     told.clear()
-    report = opened.run("second", around)
+    report = opened.run("second", listener)
     assert report.standing == {Standing.CURRENT: len(NEIGHBOURS)}
     assert (report.rows, sum(told), report.published) == (len(NEIGHBOURS),) * 2 + (False,)
 
@@ -337,7 +341,7 @@ def test_what_a_worker_called_before_it_died_is_counted_and_told_once(staged: St
     """The call that it died in, too: reliability figures would be too good without it."""
     told: list[int] = []
     opened = staged(["tea", "cup", "pot", "jar", "die once", "mug"], workers=1)
-    report = opened.run(around=Surroundings(progress=told.append))
+    report = opened.run(listener=telling(told))
     loud = report.rungs["loud"]
     assert (loud.made, loud.errors) == (6, Counter(worker_crash=2))
     assert loud.calls == len(opened.calls())

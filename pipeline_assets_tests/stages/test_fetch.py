@@ -12,8 +12,7 @@ from pipeline_assets.core.breaker import Mode
 from pipeline_assets.core.budget import RETRY_CAPACITY, SUCCESSES_PER_RETRY, Again, next_try
 from pipeline_assets.core.rows import Work
 from pipeline_assets.engine.engine import materialize
-from pipeline_assets.engine.orders import Order
-from pipeline_assets.engine.shard import Surroundings
+from pipeline_assets.engine.orders import Listener, Order
 from pipeline_assets.fetch.packing import ASK_AT_BYTES
 from pipeline_assets.sample.catalogue import CatalogueItem
 from pipeline_assets.sample.shop import Shop
@@ -145,7 +144,7 @@ def test_what_was_fetched_is_durable_before_others_are_waited_for(
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        materialize(Order(fetch.STAGE, HOUR, "run"), platform.resources, Surroundings(sleep=ended))
+        materialize(Order("fetched", HOUR, "run"), platform.resources, Listener(sleep=ended))
     (copy,) = platform.resources.copies.find([item.document_url or ""]).values()
     assert platform.resources.blobs.read(copy.blob).startswith(b"<!doctype html>")
 
