@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 
-from pipeline_assets.core.climb import RungStats
+from pipeline_assets.core.environment import RungStats
 
 SAID_EVERY_S = 5.0
 

@@ -38,6 +38,10 @@ def attempts(budget_usd: float, cost_usd: float) -> int:
     return max(FEWEST_ATTEMPTS, math.floor(paid_for))
 
 
+LONGEST_WAIT = timedelta(days=7)
+"""Nobody who asks for more means it, and no time lies behind the end of the calendar."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
     """How a rung is tried again for the same rows within a run.

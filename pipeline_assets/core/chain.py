@@ -8,10 +8,12 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline_assets.core.calls import call_rung, note
-from pipeline_assets.core.climb import Climb, Environment, RungStats
+from pipeline_assets.core.attempt import Attempt
+from pipeline_assets.core.calls import Caller
+from pipeline_assets.core.environment import Environment, RungStats
 from pipeline_assets.core.outcomes import held
 from pipeline_assets.core.plan import Planned, Reason
+from pipeline_assets.core.retrying import call_until_settled
 from pipeline_assets.core.rows import Made, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.errors import ConstraintBroken, RowError, UpstreamMissing, classify
@@ -21,26 +23,22 @@ log = logging.getLogger(__name__)
 
 def climb(
     stage: Stage, planned: Sequence[Planned], env: Environment, stats: dict[str, RungStats]
-) -> list[Climb]:
-    """Take rows through the chain; one `Climb` per row, in order. Adds to `stats` per rung."""
-    climbs = [Climb(row) for row in planned]
+) -> list[Attempt]:
+    """Take rows through the chain; one `Attempt` per row, in order. Adds to `stats` per rung."""
+    attempts = [Attempt(row) for row in planned]
     for number, rung in enumerate(stage.rungs):
-        waiting = [
-            each
-            for each in climbs
-            if each.made is None and not each.stopped and number < each.planned.ceiling
-        ]
+        waiting = [each for each in attempts if each.may_try(number)]
         if not waiting:
             continue
         candidates = _admitted(stage, rung, waiting, env.resources)
         if candidates:
             counted = stats.setdefault(rung.name, RungStats())
             to_call = _recalled(stage, number, candidates, env, counted)
-            call_rung(stage, number, to_call, env, counted)
-    return climbs
+            call_until_settled(Caller(stage, number, env, counted), to_call)
+    return attempts
 
 
-def _admitted(stage: Stage, rung: Rung, waiting: list[Climb], resources: Any) -> list[Climb]:
+def _admitted(stage: Stage, rung: Rung, waiting: list[Attempt], resources: Any) -> list[Attempt]:
     """The rows that may be given to the rung; the others get their reason without a call."""
     compared = stage.agreement is not None and rung.family is not None
     family = rung.family(resources) if compared and rung.family else None
@@ -50,7 +48,7 @@ def _admitted(stage: Stage, rung: Rung, waiting: list[Climb], resources: Any) ->
         if refusal is None:
             admitted.append(each)
         else:
-            note(each, rung, refusal)
+            each.fall(rung, refusal)
     return admitted
 
 
@@ -72,8 +70,8 @@ def _refusal(stage: Stage, rung: Rung, family: str | None, work: Work) -> RowErr
 
 
 def _recalled(
-    stage: Stage, number: int, candidates: list[Climb], env: Environment, stats: RungStats
-) -> list[Climb]:
+    stage: Stage, number: int, candidates: list[Attempt], env: Environment, stats: RungStats
+) -> list[Attempt]:
     """Settle the rows whose result is kept from equal work; the others are to be called for."""
     rung = stage.rungs[number]
     if rung.recall is None:
@@ -90,6 +88,6 @@ def _recalled(
         return candidates
     for (each, _), outcome in zip(pairs, outcomes, strict=True):
         if isinstance(outcome, Made):
-            each.made, each.rung = outcome, number
+            each.recalled(outcome, number)
             stats.recalled += 1
     return [each for each in candidates if each.made is None]

@@ -1,10 +1,11 @@
-"""From a climb to a row: status, quality, error and what a retry can do."""
+"""From an attempt to a row: status, quality, error and what a retry can do."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from pipeline_assets.core.climb import Climb
+from pipeline_assets.core.attempt import Attempt
+from pipeline_assets.core.budget import LONGEST_WAIT
 from pipeline_assets.core.fingerprint import Keys
 from pipeline_assets.core.merge import merge
 from pipeline_assets.core.plan import Planned, Reason
@@ -23,8 +24,6 @@ from pipeline_assets.errors import (
 )
 
 SLOW_RETRY = timedelta(days=1)
-LONGEST_WAIT = timedelta(days=7)
-"""Nobody who asks for more means it, and no time lies behind the end of the calendar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +54,10 @@ def untried(stage: Stage, planned: Planned, stamp: Stamp) -> Row:
     return merge(stage, old, row, input_changed=True)
 
 
-def worked(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
-    """The row that the table holds after a climb: the new result merged with what stood."""
-    planned = climb.planned
-    row = _row(stage, climb, stamp)
+def worked(stage: Stage, attempt: Attempt, stamp: Stamp) -> Row:
+    """The row that the table holds after an attempt: the new result merged with what stood."""
+    planned = attempt.planned
+    row = _row(stage, attempt, stamp)
     if planned.old is None:
         return row
     merged = merge(stage, planned.old, row, input_changed=planned.input_changed)
@@ -77,16 +76,16 @@ def decisive(errors: Sequence[RowError]) -> RowError | None:
     return bug or own or next(iter(errors), None)
 
 
-def _row(stage: Stage, climb: Climb, stamp: Stamp) -> Row:
-    """The row of a climb by itself. It counts on from the old row's attempts and cost."""
-    planned, errors = climb.planned, climb.errors
-    old, made, at = planned.old, climb.made, climb.rung
-    attempts = (0 if old is None or planned.input_changed else old.attempts) + climb.tries
-    cost_usd = (0.0 if old is None else old.cost_usd) + climb.cost_usd
-    duration_ms = climb.seconds * 1000 if climb.called else None
+def _row(stage: Stage, attempt: Attempt, stamp: Stamp) -> Row:
+    """The row of an attempt by itself. It counts on from the old row's attempts and cost."""
+    planned, errors = attempt.planned, attempt.errors
+    old, made, at = planned.old, attempt.made, attempt.rung
+    attempts = (0 if old is None or planned.input_changed else old.attempts) + attempt.tries
+    cost_usd = (0.0 if old is None else old.cost_usd) + attempt.cost_usd
+    duration_ms = attempt.seconds * 1000 if attempt.called else None
     error = decisive(errors) if errors else None
     retryable = bool(errors) and any(each.transient for each in errors)
-    retry_at = _retry_at(climb, stamp, used_up=attempts >= stage.attempts) if errors else None
+    retry_at = _retry_at(attempt, stamp, used_up=attempts >= stage.attempts) if errors else None
     if made is None or at is None:
         status = _status(stage, error, retryable=retryable)
         return Row(
@@ -152,15 +151,15 @@ def _quality(stage: Stage, made: Made, at: int, errors: Sequence[RowError]) -> f
     )
 
 
-def _retry_at(climb: Climb, stamp: Stamp, *, used_up: bool) -> datetime | None:
+def _retry_at(attempt: Attempt, stamp: Stamp, *, used_up: bool) -> datetime | None:
     """Not before the last of those who were asked to wait: an earlier try would be in vain.
 
     A row whose attempts are used up, or that a new producer cannot make of this input, is tried
     again slowly: it is never given up in silence, and never asked for by every run.
     """
-    transient = [each for each in climb.errors if each.transient]
+    transient = [each for each in attempt.errors if each.transient]
     waits = [each.retry_after for each in transient if each.retry_after]
-    in_vain = climb.made is None and climb.planned.reason is Reason.PRODUCER_CHANGED
+    in_vain = attempt.made is None and attempt.planned.reason is Reason.PRODUCER_CHANGED
     if (used_up and transient) or (in_vain and not transient):
         waits.append(SLOW_RETRY)
     return stamp.now + min(max(waits), LONGEST_WAIT) if waits else None

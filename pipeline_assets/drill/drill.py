@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets.core.chain import climb
-from pipeline_assets.core.climb import Environment
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
+from pipeline_assets.core.environment import Environment
 from pipeline_assets.core.fingerprint import Keys
 from pipeline_assets.core.names import FALLBACK_DRILL, ITEMS
 from pipeline_assets.core.plan import Planned, Reason

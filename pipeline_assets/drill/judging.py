@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipeline_assets.core.climb import Climb
+from pipeline_assets.core.attempt import Attempt
 from pipeline_assets.core.fingerprint import digest
 from pipeline_assets.core.rows import Made, RowId, Work
 from pipeline_assets.core.stage import Rung, Stage, Values
@@ -129,7 +129,7 @@ def alone(stage: Stage, rung: Rung) -> Stage:
 
 
 def judged(
-    stage: Stage, rung: Rung, examples: Sequence[Example], climbs: Sequence[Climb]
+    stage: Stage, rung: Rung, examples: Sequence[Example], climbs: Sequence[Attempt]
 ) -> Drilled:
     """What the climbs of `alone` over the examples say of the rung."""
     failed = [each.errors[-1] for each in climbs if each.made is None]
@@ -148,7 +148,7 @@ def judged(
     return _compared(_timed(found, climbs), stage, examples, climbs)
 
 
-def _timed(found: Drilled, climbs: Sequence[Climb]) -> Drilled:
+def _timed(found: Drilled, climbs: Sequence[Attempt]) -> Drilled:
     """With times a row. The first call, in which a model may be loaded, counts only if alone."""
     called = [each.seconds * 1000 for each in climbs if each.called]
     times = sorted(called[CALL_ROWS:] or called)
@@ -162,7 +162,7 @@ def _percentile(ordered: Sequence[float], share: float) -> float:
 
 
 def _compared(
-    found: Drilled, stage: Stage, examples: Sequence[Example], climbs: Sequence[Climb]
+    found: Drilled, stage: Stage, examples: Sequence[Example], climbs: Sequence[Attempt]
 ) -> Drilled:
     pairs = [
         (example.values, each.made)

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from pipeline_assets.core.climb import RungStats, add_stats
+from pipeline_assets.core.environment import RungStats, add_stats
 from pipeline_assets.core.narrowing import Suspects
 
 if TYPE_CHECKING:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipeline_assets.core.attempt import Attempt
 from pipeline_assets.core.chain import climb
-from pipeline_assets.core.climb import Climb, Environment, RungStats, add_stats
 from pipeline_assets.core.contract import check_contract
+from pipeline_assets.core.environment import Environment, RungStats, add_stats
 from pipeline_assets.core.fingerprint import Keys
 from pipeline_assets.core.narrowing import Suspects, batches
 from pipeline_assets.core.plan import Planned, Reason, Situation, Standing, plan_row
@@ -197,11 +198,11 @@ def _narrowed(stage: Stage, decision: Planned, available: Sequence[bool]) -> Pla
     return decision if improvable else Standing.NOT_ASKED_FOR
 
 
-def _gave_up(planned: Planned, suspects: Suspects) -> Climb:
+def _gave_up(planned: Planned, suspects: Suspects) -> Attempt:
     cause = suspects.crashed[planned.work.id]
     deaths = suspects.deaths[planned.work.id]
     error = WorkerCrash(
         f"it killed its worker {deaths} times while alone in a call: {cause}. "
         "`pipeline-assets dead-letters requeue` tries it again"
     )
-    return Climb(planned, errors=[error], tries=deaths)
+    return Attempt(planned, errors=[error], tries=deaths)

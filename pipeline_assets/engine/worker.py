@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from queue import SimpleQueue
 from traceback import format_exception
 
-from pipeline_assets.core.climb import RungStats
+from pipeline_assets.core.environment import RungStats
 from pipeline_assets.core.rows import RowId
 from pipeline_assets.engine.orders import Job, Listener, Piece, Report
 from pipeline_assets.engine.shard import OpenOrder

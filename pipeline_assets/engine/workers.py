@@ -21,7 +21,7 @@ from functools import lru_cache
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import TYPE_CHECKING
 
-from pipeline_assets.core.climb import RungStats, add_stats
+from pipeline_assets.core.environment import RungStats, add_stats
 from pipeline_assets.core.narrowing import after_death, blames_rung
 from pipeline_assets.engine.orders import Report
 from pipeline_assets.errors import ErrorKind, PipelineError

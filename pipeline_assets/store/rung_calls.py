@@ -10,8 +10,8 @@ from datetime import datetime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline_assets.core.climb import RungStats
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY, TIMESTAMP
+from pipeline_assets.core.environment import RungStats
 from pipeline_assets.core.names import RUNG_CALLS
 from pipeline_assets.store.footers import Footer
 from pipeline_assets.store.tables import PART, Tables, TableWriter, check_version

@@ -17,8 +17,8 @@ from pipeline_assets.assets.shown import (
     stage_metadata,
     table_metadata,
 )
-from pipeline_assets.core.climb import RungStats
 from pipeline_assets.core.contract import MEANINGS
+from pipeline_assets.core.environment import RungStats
 from pipeline_assets.engine.orders import Report
 from pipeline_assets_tests.checks.tables import FAILED, FALLBACK, GOOD, OK, PENDING, rows_table
 

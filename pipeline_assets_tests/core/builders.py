@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline_assets.core.attempt import Attempt
 from pipeline_assets.core.budget import Granted
 from pipeline_assets.core.chain import climb
-from pipeline_assets.core.climb import Climb, Environment, Permit, RungStats
+from pipeline_assets.core.environment import Environment, Permit, RungStats
 from pipeline_assets.core.fingerprint import Keys
 from pipeline_assets.core.plan import Decision, Planned, Reason, Situation
 from pipeline_assets.core.results import Stamp
@@ -257,7 +258,7 @@ class Stopwatch:
 class Climbed:
     """What a climb left behind."""
 
-    climbs: list[Climb]
+    climbs: list[Attempt]
     gate: FakeGate
     stats: dict[str, RungStats]
     sizes: BatchSizes

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.core.climb import Climb, RungStats
+from pipeline_assets.core.attempt import Attempt
+from pipeline_assets.core.environment import RungStats
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.stage import FALLS_THROUGH, Agreement, RungCall, Stage
@@ -58,7 +59,7 @@ def two_rungs(primary: RungCall, fallback: RungCall | None = None, **options: An
     )
 
 
-def values_of(climbs: Sequence[Climb]) -> list[Any]:
+def values_of(climbs: Sequence[Attempt]) -> list[Any]:
     """The label of each row, None where there is none."""
     return [each.made.values[0] if each.made else None for each in climbs]
 

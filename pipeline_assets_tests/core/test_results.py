@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline_assets.core.climb import Climb
+from pipeline_assets.core.attempt import Attempt
 from pipeline_assets.core.contract import broken_rules
 from pipeline_assets.core.fingerprint import same_input
 from pipeline_assets.core.plan import Planned, Reason, Standing, plan_row
@@ -71,7 +71,7 @@ def result(
     **climbed: Any,
 ) -> Row:
     """The row of a climb that met `errors`; a value was made only if `rung` is given."""
-    climb = Climb(
+    climb = Attempt(
         make_planned(make_work(), stage, **(planned or {})),
         **{
             "made": None if rung is None else made,

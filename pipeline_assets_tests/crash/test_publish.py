@@ -16,7 +16,7 @@ from threading import Event
 
 import pytest
 
-from pipeline_assets.core.climb import RungStats
+from pipeline_assets.core.environment import RungStats
 from pipeline_assets.engine.engine import materialize
 from pipeline_assets.engine.orders import Listener, Order
 from pipeline_assets.resources import opened

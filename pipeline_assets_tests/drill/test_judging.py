@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.core.agreement import same
+from pipeline_assets.core.attempt import Attempt
 from pipeline_assets.core.budget import Backoff
-from pipeline_assets.core.climb import Climb
 from pipeline_assets.core.plan import Planned, Reason
 from pipeline_assets.core.rows import Made
 from pipeline_assets.core.stage import Agreement
@@ -42,9 +42,9 @@ STAGE = make_stage(make_rung(), FALLBACK, agrees=same("label"))
 LENIENT = Limits(errors=0.05, agreement={})
 
 
-def climbed(outcome: Made | RowError, seconds: float = 0.001, name: str = "a") -> Climb:
+def climbed(outcome: Made | RowError, seconds: float = 0.001, name: str = "a") -> Attempt:
     """A row that was forced, and what came of it."""
-    climb = Climb(Planned(make_work(name), Reason.FORCED, 1, None), called=True, seconds=seconds)
+    climb = Attempt(Planned(make_work(name), Reason.FORCED, 1, None), called=True, seconds=seconds)
     if isinstance(outcome, Made):
         climb.made, climb.rung = outcome, 0
     else:

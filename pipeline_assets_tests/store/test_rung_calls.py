@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_assets.core.climb import RungStats
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
+from pipeline_assets.core.environment import RungStats
 from pipeline_assets.errors import ContractError
 from pipeline_assets.store.rung_calls import calls_name, keep_calls, read_calls
 from pipeline_assets.store.tables import Tables

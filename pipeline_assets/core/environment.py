@@ -1,4 +1,4 @@
-"""What passes between a chain and those who climb it: rows on their way, counts, and the seams.
+"""What a chain is given from around it, and what it counts.
 
 The seams (breakers, budgets, the process around) are small protocols, so that the chain itself
 neither sleeps, stores nor knows a clock but those given.
@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 from pipeline_assets.core.budget import Budget, Draw
 from pipeline_assets.core.fingerprint import Keys
-from pipeline_assets.core.plan import Planned
-from pipeline_assets.core.rows import Made, RowId
+from pipeline_assets.core.rows import RowId
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.errors import CircuitOpen, RowError
 
@@ -76,7 +75,7 @@ def add_stats(total: dict[str, RungStats], more: Mapping[str, RungStats]) -> Non
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """What a climb needs from around it.
+    """What a chain needs from around it.
 
     `timer` gives seconds on any monotonic clock, `sleep` waits for seconds and says whether it
     could, rather than being called away; `draw(low, high)` is a random number in between.
@@ -91,30 +90,3 @@ class Environment:
     timer: Callable[[], float]
     sleep: Callable[[float], bool]
     draw: Draw
-
-
-@dataclass(slots=True)
-class Climb:
-    """How one row fared: the value and the rung that made it, and every error on the way.
-
-    `asked` is the rung that was last called with it, `passing` what that rung failed with where it
-    is to be asked again.
-
-    `tries` is what it costs in attempts: one where a call was answered, with a value or an error
-    of its own, and one more for each time that a rung was asked again. A look that finds nothing
-    upstream (no earlier copy) is no attempt, and neither is a try that was `deferred`: the other
-    side asked for more time than this run has.
-    """
-
-    planned: Planned
-    made: Made | None = None
-    rung: int | None = None
-    errors: list[RowError] = field(default_factory=list)
-    asked: int | None = None
-    passing: RowError | None = None
-    called: bool = False
-    tries: int = 0
-    deferred: bool = False
-    stopped: bool = False
-    cost_usd: float = 0.0
-    seconds: float = 0.0
