@@ -6,7 +6,9 @@ row have moved to, and does it to one asset and hour at a time.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -81,15 +83,24 @@ def rewrite(resources: Resources, place: Place, change: Change) -> bool:
 
 
 def _rewrite_table(resources: Resources, place: Place, change: Change, seen: str) -> bool:
-    if all(change(rows) is rows for rows in _rows(resources, place)):
-        return False
+    """In one pass: what stands before the first change is copied once there is one."""
     tables = resources.tables
-    schema = tables.schema(place.asset, place.hour)
-    with tables.writer(place.asset, place.hour, schema, lambda _table: None, seen) as writer:
-        for rows in _rows(resources, place):
-            writer.write(change(rows))
-        writer.publish()
-    return True
+    with ExitStack() as stack:
+        writer = None
+        for number, rows in enumerate(_rows(resources, place)):
+            new = change(rows)
+            if new is not rows and writer is None:
+                schema = tables.schema(place.asset, place.hour)
+                writer = stack.enter_context(
+                    tables.writer(place.asset, place.hour, schema, lambda _table: None, seen)
+                )
+                for before in islice(_rows(resources, place), number):
+                    writer.write(before)
+            if writer is not None:
+                writer.write(new)
+        if writer is not None:
+            writer.publish()
+        return writer is not None
 
 
 def _rows(resources: Resources, place: Place) -> Iterator[pa.Table]:

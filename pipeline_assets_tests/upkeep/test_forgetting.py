@@ -23,6 +23,7 @@ from pipeline_assets.state.decisions import DeadRow
 from pipeline_assets.state.forgotten import ForgottenList
 from pipeline_assets.store.blobs import BlobRef, Blobs
 from pipeline_assets.store.s3_storage import S3Storage
+from pipeline_assets.store.tables import TableWriter
 from pipeline_assets.upkeep import compaction, forgetting
 from pipeline_assets.upkeep.forgetting import Erased, forget, found, wanted
 from pipeline_assets_tests.conftest import (
@@ -286,7 +287,7 @@ STEPS: list[tuple[object, str, int]] = [
     (Blobs, "remove", 1),
     (compaction, "_refer_to", 1),
     (compaction, "relocated", 1),
-    (compaction, "relocated", 2),
+    *((TableWriter, "publish", times) for times in (1, 2)),
     (State, "scrub", 1),
     (forgetting, "_left", 1),
 ]
