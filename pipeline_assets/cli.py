@@ -563,12 +563,14 @@ def _record(act: Callable[[Resources], dict[str, Any]], wanted: Format) -> None:
 
 def _wanted(
     reason: str | None, stage: str | None, hour: str | None, items: list[str] | None
-) -> dead_letter_commands.Wanted:
+) -> dead_letter_commands.LetterFilter:
     named = None if hour is None else hour_name(_hour(hour))
-    return dead_letter_commands.Wanted(reason, stage, named, tuple(items or ()))
+    return dead_letter_commands.LetterFilter(reason, stage, named, tuple(items or ()))
 
 
-def _meant(wanted: dead_letter_commands.Wanted, *, everything: bool) -> dead_letter_commands.Wanted:
+def _meant(
+    wanted: dead_letter_commands.LetterFilter, *, everything: bool
+) -> dead_letter_commands.LetterFilter:
     """Nobody decides about everything by leaving something out."""
     if everything == (wanted != dead_letter_commands.EVERYTHING):
         raise typer.BadParameter(

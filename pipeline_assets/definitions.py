@@ -25,9 +25,7 @@ from pipeline_assets.assets.retention import retention_asset
 from pipeline_assets.assets.stages import stage_asset
 from pipeline_assets.automation.alerts import alerts_sensor
 from pipeline_assets.automation.asking import asking_sensor
-from pipeline_assets.automation.drill import weekly_drill
 from pipeline_assets.automation.feed_changed import FEED_CHANGED
-from pipeline_assets.automation.freshness import hourly_freshness
 from pipeline_assets.automation.healing import HEAL, RETRY, heal_job
 from pipeline_assets.automation.health import (
     RESOURCE,
@@ -35,12 +33,14 @@ from pipeline_assets.automation.health import (
     accelerator_asset,
     accelerator_sensor,
 )
-from pipeline_assets.automation.hourly import (
+from pipeline_assets.automation.schedules import (
+    daily_retention,
     hour_job,
+    hourly_freshness,
     hourly_rejects,
     hourly_schedule,
+    weekly_drill,
 )
-from pipeline_assets.automation.retention import daily_retention
 from pipeline_assets.checks.freshness import freshness_check, hourly_tables
 from pipeline_assets.checks.monitoring import drift_check, volume_check
 from pipeline_assets.checks.tables import table_checks

@@ -25,7 +25,7 @@ from pipeline_assets.fetch.fetcher import PROCESSES, HttpFetcher
 from pipeline_assets.fetch.rates import HostRates
 from pipeline_assets.fetch.s3_source import S3Source
 from pipeline_assets.fetch.sources import Sources
-from pipeline_assets.healing.hours import Hours
+from pipeline_assets.healing.hours import HourIndex
 from pipeline_assets.healing.requests import HourRequests
 from pipeline_assets.models.clip import SHIPPED_MODELS, ClipModel, load_clip
 from pipeline_assets.models.earlier_models import EarlierModels, Named
@@ -37,7 +37,7 @@ from pipeline_assets.state.cache import ResultCache
 from pipeline_assets.state.copies import Copies
 from pipeline_assets.state.database import State
 from pipeline_assets.state.decisions import Decisions
-from pipeline_assets.state.forgotten import ForgottenList
+from pipeline_assets.state.forgotten_list import ForgottenList
 from pipeline_assets.state.leases import Leases
 from pipeline_assets.state.settled import SettledTables
 from pipeline_assets.store.blobs import Blobs
@@ -170,9 +170,9 @@ class Resources:
         return ForgottenList(self.tables, self.leases)
 
     @cached_property
-    def hours(self) -> Hours:
+    def hours(self) -> HourIndex:
         """The index of the hours."""
-        return Hours(self.state, self.tables)
+        return HourIndex(self.state, self.tables)
 
     def hour_requests(self, cause: str) -> HourRequests:
         """What was asked for, by one cause."""

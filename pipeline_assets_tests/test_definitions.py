@@ -21,7 +21,7 @@ from pipeline_assets.core.names import (
     RETENTION,
 )
 from pipeline_assets.definitions import defs
-from pipeline_assets.drill.drill import SCHEMA as DRILL_SCHEMA
+from pipeline_assets.drill.forcing import SCHEMA as DRILL_SCHEMA
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.ingest.items import REJECTS_SCHEMA, SCHEMA
 from pipeline_assets.stages import STAGES

@@ -54,7 +54,7 @@ class InjectedFault:
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class DeviceHealth:
     """What a look at the accelerator found; the numbers of a GPU are as in `GpuNumbers`.
 
     `kernel_s` is how long the probe's kernel took, with the time that a fault on request cost.
@@ -140,7 +140,7 @@ class Accelerator:
         """Lift the fault on request. Real trouble is not ours to lift."""
         self._state.forget(FAULT)
 
-    def health(self) -> Health:
+    def health(self) -> DeviceHealth:
         """Look at the device, and put a tiny real kernel through it. Never raises for its sake."""
         fault = self.fault()
         device: str = self._setting
@@ -151,11 +151,11 @@ class Accelerator:
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the reason
             numbers = self._of_gpu(device, None)
             why = f"{type(error).__name__}: {error}"
-            return Health(device, "", False, why, fault, **asdict(numbers))
+            return DeviceHealth(device, "", False, why, fault, **asdict(numbers))
         numbers = self._of_gpu(device, kernel.uuid)
         kernel_s = waited_s + kernel.seconds
         reason = _ailment(numbers) or _slow(kernel_s, fault)
-        return Health(
+        return DeviceHealth(
             device, kernel.name, reason is None, reason, fault, kernel_s, **asdict(numbers)
         )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from pipeline_assets.accelerator.accelerator import Health
+from pipeline_assets.accelerator.accelerator import DeviceHealth
 from pipeline_assets.accelerator.health import HEALTHY_PROBES, NEVER_PROBED, HealthState, observe
 from pipeline_assets.state.database import State, facts
 
@@ -31,12 +31,12 @@ class HealthMemory:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class ProbeResult:
     """What a probe found, and what it made of the state."""
 
     before: HealthState
     after: HealthState
-    found: Health
+    found: DeviceHealth
 
 
 class HealthStore:
@@ -53,7 +53,7 @@ class HealthStore:
         """The state, and when it was last looked at."""
         return _loaded(self._state.fact(HEALTH))
 
-    def probe(self, look: Callable[[], Health]) -> Probe:
+    def probe(self, look: Callable[[], DeviceHealth]) -> ProbeResult:
         """Look at the accelerator, and store what that makes of its state."""
         found = look()  # before the transaction: a device that hangs must not hold the database
         with self._state.transaction() as connection:
@@ -65,7 +65,7 @@ class HealthStore:
             connection.execute(
                 sa.update(facts).where(facts.c.name == HEALTH).values(value=asdict(memory))
             )
-        return Probe(before.state, after, found)
+        return ProbeResult(before.state, after, found)
 
     def _locked(self, connection: sa.Connection) -> HealthMemory:
         """The memory, which nobody else changes before the transaction ends."""
@@ -85,13 +85,13 @@ def _loaded(stored: Any) -> HealthMemory:
     )
 
 
-def _ecc(found: Health) -> EccCount | None:
+def _ecc(found: DeviceHealth) -> EccCount | None:
     if found.uuid is None or found.ecc_uncorrected is None:
         return None
     return EccCount(found.uuid, found.ecc_uncorrected)
 
 
-def _new_ecc_errors(before: EccCount | None, found: Health) -> str | None:
+def _new_ecc_errors(before: EccCount | None, found: DeviceHealth) -> str | None:
     """Errors that came since the last probe; those from before the first are no news."""
     now = _ecc(found)
     if before is None or now is None or now.uuid != before.uuid or now.errors <= before.errors:

@@ -62,7 +62,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, slots=True)
-class Cause:
+class OutageCause:
     """Why results are worse than they could be."""
 
     said: str
@@ -70,7 +70,7 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class OutageWatch:
     """What stands, and from when to when the accelerator was last at fault."""
 
     runs: dict[str, EndedRun] = field(default_factory=dict)
@@ -83,7 +83,7 @@ class Watch:
         return asdict(self)
 
     @classmethod
-    def loaded(cls, stored: dict[str, Any]) -> "Watch":
+    def loaded(cls, stored: dict[str, Any]) -> "OutageWatch":
         """As it was stored."""
         return cls(
             {key: EndedRun(**run) for key, run in stored["runs"].items()},
@@ -93,7 +93,7 @@ class Watch:
         )
 
 
-def after_runs(watch: Watch, ended: Iterable[EndedRun]) -> Watch:
+def after_runs(watch: OutageWatch, ended: Iterable[EndedRun]) -> OutageWatch:
     """What stands after these runs, in the order of their ends."""
     runs = dict(watch.runs)
     for run in ended:
@@ -108,7 +108,7 @@ def after_runs(watch: Watch, ended: Iterable[EndedRun]) -> Watch:
     return replace(watch, runs=runs)
 
 
-def after_checks(watch: Watch, said: Iterable[Evaluation]) -> Watch:
+def after_checks(watch: OutageWatch, said: Iterable[Evaluation]) -> OutageWatch:
     """What stands after these evaluations, in their order."""
     checks = dict(watch.checks)
     for evaluation in said:
@@ -120,7 +120,7 @@ def after_checks(watch: Watch, said: Iterable[Evaluation]) -> Watch:
     return replace(watch, checks=checks)
 
 
-def after_causes(watch: Watch, causes: Sequence[Cause], now: float) -> Watch:
+def after_causes(watch: OutageWatch, causes: Sequence[OutageCause], now: float) -> OutageWatch:
     """Where the degradation stands when these causes are there now."""
     if causes:
         began = min(cause.since for cause in causes)
@@ -130,13 +130,13 @@ def after_causes(watch: Watch, causes: Sequence[Cause], now: float) -> Watch:
     return watch if healing else replace(watch, degraded_since=None)
 
 
-def without_old(watch: Watch, now: float) -> Watch:
+def without_old(watch: OutageWatch, now: float) -> OutageWatch:
     """Without the failed runs that stand for too long."""
     runs = {key: run for key, run in watch.runs.items() if now - run.at < STANDS_S}
     return replace(watch, runs=runs)
 
 
-def conditions(watch: Watch, causes: Sequence[Cause]) -> list[Alert]:
+def conditions(watch: OutageWatch, causes: Sequence[OutageCause]) -> list[Alert]:
     """What stands."""
     its_doing = {evaluation.key for evaluation in _its_doing(watch)}
     alerts = [_of_run(run) for run in watch.runs.values()]
@@ -146,7 +146,7 @@ def conditions(watch: Watch, causes: Sequence[Cause]) -> list[Alert]:
     return alerts
 
 
-def _its_doing(watch: Watch) -> list[Evaluation]:
+def _its_doing(watch: OutageWatch) -> list[Evaluation]:
     """Low quality that began while the accelerator was at fault, or is still in its wake."""
     since = watch.degraded_since
     if since is None:
@@ -186,7 +186,7 @@ def _of_check(said: Evaluation) -> Alert:
     )
 
 
-def _degraded(watch: Watch, since: float, causes: Sequence[Cause]) -> Alert:
+def _degraded(watch: OutageWatch, since: float, causes: Sequence[OutageCause]) -> Alert:
     hours = sorted({said.partition or "-" for said in _its_doing(watch)})
     parts = [cause.said for cause in causes] or [
         f"The cause is gone since {moment(watch.caused_until)}; what it left is being healed."

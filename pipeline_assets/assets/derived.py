@@ -36,7 +36,7 @@ def _nothing_else(_resources: "Resources", _hour: str, _table: pa.Table) -> None
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
+class MadeTable:
     """A table that is made of others, whole, for each hour once those in `after` are there."""
 
     name: str
@@ -63,7 +63,7 @@ def derived_asset(name: str, hours: dg.HourlyPartitionsDefinition) -> dg.AssetsD
         return derive(resources.tables, name, hour, settings.quality_threshold, stages, reach)
 
     published = _keep_in_index if name == QUALITY_SUMMARY else _nothing_else
-    made = Made(name, table.description, table.meanings, make, published=published)
+    made = MadeTable(name, table.description, table.meanings, make, published=published)
     return made_asset(made, hours)
 
 
@@ -76,7 +76,7 @@ def recovery_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
         stages = stage_tables(settings)
         return recovery(resources.tables, hour, stages, healthy_at, settings.objectives)
 
-    made = Made(
+    made = MadeTable(
         RECOVERY,
         "How soon degraded items healed, counted from a healthy accelerator, against objectives.",
         RECOVERY_MEANINGS,
@@ -114,7 +114,7 @@ def search_index_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinit
     return asset
 
 
-def made_asset(made: Made, hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+def made_asset(made: MadeTable, hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
     """The asset of a table that is made of others."""
 
     @dg.asset(

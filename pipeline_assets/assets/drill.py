@@ -11,10 +11,10 @@ from pipeline_assets.assets.progress import Progress
 from pipeline_assets.assets.shown import as_metadata, column_schema
 from pipeline_assets.assets.stages import ACCELERATOR_POOL, OWNERS
 from pipeline_assets.core.names import FALLBACK_DRILL
-from pipeline_assets.drill.drill import (
+from pipeline_assets.drill.forcing import (
     MEANINGS,
     SCHEMA,
-    Wanted,
+    DrillRequest,
     drill,
     fallbacks,
     keep,
@@ -58,7 +58,7 @@ def fallback_drill_asset(settings: Settings) -> dg.AssetsDefinition:
             now = resources.clock()
             default = resources.settings.drill_items
             items = default if config.items is None else config.items
-            wanted = Wanted(items, seed=f"{now:%Y-%m-%d}", hour=config.hour)
+            wanted = DrillRequest(items, seed=f"{now:%Y-%m-%d}", hour=config.hour)
             rows = items * len(fallbacks(resources.settings))
             progress = Progress(context.log, FALLBACK_DRILL, rows)
             found = []

@@ -6,7 +6,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.assets.derived import Made, made_asset
+from pipeline_assets.assets.derived import MadeTable, made_asset
 from pipeline_assets.assets.shown import table_metadata
 from pipeline_assets.core.names import DRIFT, ENRICHED, HOUR_STATISTICS, ITEM_FEATURES
 from pipeline_assets.monitoring import drift, hour_statistics, item_features
@@ -25,7 +25,7 @@ def item_features_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefini
     def make(resources: "Resources", hour: str) -> pa.Table:
         return item_features.item_features(resources, hour, stage_tables(resources.settings))
 
-    made = Made(
+    made = MadeTable(
         ITEM_FEATURES,
         "What is measured of each item: its text, its picture, and what the models made of it.",
         item_features.MEANINGS,
@@ -43,7 +43,7 @@ def hour_statistics_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefi
     def shows(table: pa.Table) -> dict[str, Any]:
         return {**table_metadata(table), **hour_statistics.metadata(table)}
 
-    made = Made(
+    made = MadeTable(
         HOUR_STATISTICS,
         "Input, predictions and latencies of an hour in numbers, one a row.",
         hour_statistics.MEANINGS,
@@ -62,7 +62,7 @@ def drift_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
         moved = pc.sum(table["drifted"]).as_py() or 0
         return {**table_metadata(table), "drifted_features": moved, **distances}
 
-    made = Made(
+    made = MadeTable(
         DRIFT,
         "How far an hour's items are from those of the day before it, or from a fixed reference, "
         "by feature.",

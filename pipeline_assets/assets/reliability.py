@@ -7,7 +7,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.assets.derived import Made, made_asset
+from pipeline_assets.assets.derived import MadeTable, made_asset
 from pipeline_assets.assets.shown import markdown, table_metadata
 from pipeline_assets.core.hours import hour_end, hour_start
 from pipeline_assets.core.names import ENRICHED, RECOVERY, RELIABILITY
@@ -24,7 +24,7 @@ RATES = {WORKFLOW: "rate_workflow", USABLE: "rate_usable", FINDABLE: "rate_finda
 
 def reliability_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
     """The asset of the figures; the last of an hour, since it searches and counts what healed."""
-    made = Made(
+    made = MadeTable(
         RELIABILITY,
         "Success rates of calls, stages, items and searches; retries, cost, breakers and healing.",
         MEANINGS,

@@ -8,7 +8,7 @@ from pipeline_assets.assets.opening import opened
 
 if TYPE_CHECKING:
     from pipeline_assets.alerting.book import Delivered
-    from pipeline_assets.alerting.watch import Watch
+    from pipeline_assets.alerting.watch import OutageWatch
     from pipeline_assets.resources import Resources
 
 NAME = "alerts"
@@ -67,11 +67,11 @@ def _tick(
     )
 
 
-def _watch(resources: "Resources") -> "Watch":
-    from pipeline_assets.alerting.watch import Watch  # noqa: PLC0415
+def _watch(resources: "Resources") -> "OutageWatch":
+    from pipeline_assets.alerting.watch import OutageWatch  # noqa: PLC0415
 
     stored = resources.state.fact(WATCH)
-    return Watch() if stored is None else Watch.loaded(stored)
+    return OutageWatch() if stored is None else OutageWatch.loaded(stored)
 
 
 def _said(standing: int, messages: int, delivered: "list[Delivered]") -> str:

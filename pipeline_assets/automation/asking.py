@@ -13,12 +13,12 @@ import dagster as dg
 
 from pipeline_assets.assets.opening import opened
 from pipeline_assets.healing.rules import (
-    Limits,
+    NotAsked,
     Priority,
     Request,
+    RequestLimits,
     Round,
-    Standing,
-    Wanted,
+    WantedHour,
     choose,
     lost,
     settle,
@@ -26,10 +26,7 @@ from pipeline_assets.healing.rules import (
 )
 
 if TYPE_CHECKING:
-    from dagster._core.definitions.unresolved_asset_job_definition import (
-        UnresolvedAssetJobDefinition as AssetJob,
-    )
-
+    from pipeline_assets.automation.dagster_internals import AssetJob
     from pipeline_assets.resources import Resources
     from pipeline_assets.settings import Settings
 
@@ -79,11 +76,11 @@ class Cause(ABC):
         return Look()
 
     @abstractmethod
-    def wanted(self, resources: "Resources") -> Sequence[Wanted]:
+    def wanted(self, resources: "Resources") -> Sequence[WantedHour]:
         """The hours that a run could do something for."""
 
     @abstractmethod
-    def limits(self, settings: "Settings") -> Limits:
+    def limits(self, settings: "Settings") -> RequestLimits:
         """How much is asked for at a time."""
 
     @abstractmethod
@@ -92,11 +89,11 @@ class Cause(ABC):
     ) -> tuple[int, int]:
         """For how many rows a run could still do something; how many the better rung was given."""
 
-    def order(self, hour: Wanted) -> tuple[float | str, ...]:
+    def order(self, hour: WantedHour) -> tuple[float | str, ...]:
         """What hours are asked for first."""
         return worst_first(hour)
 
-    def is_wanted(self, resources: "Resources", hour: Wanted) -> bool:  # noqa: ARG002 - likewise
+    def is_wanted(self, resources: "Resources", hour: WantedHour) -> bool:  # noqa: ARG002 - likewise
         """A last look at an hour that is about to be asked for."""
         return True
 
@@ -215,7 +212,7 @@ def _sentence(cause: Cause, found: Round, wanted: int, in_flight: int) -> str:
     parts += [
         f"{count} {standing}"
         for standing, count in found.standing.items()
-        if standing is not Standing.IN_FLIGHT
+        if standing is not NotAsked.IN_FLIGHT
     ]
     given_up = [
         f"{each.hour}: given up after {each.in_vain} tries in this {cause.epoch_is}, "

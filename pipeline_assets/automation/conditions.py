@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 from pipeline_assets.alerting.rules import Alert, Severity, moment
-from pipeline_assets.alerting.watch import Cause
+from pipeline_assets.alerting.watch import OutageCause
 from pipeline_assets.core.breaker import BreakerState, Mode
 from pipeline_assets.core.hours import HOUR, full_hour, hour_end, hour_name
 from pipeline_assets.core.names import ENRICHED, RECOVERY
@@ -27,18 +27,18 @@ MOST_HOURS = 200
 NAMED = 5
 
 
-def causes(resources: Resources) -> Iterator[Cause]:
+def causes(resources: Resources) -> Iterator[OutageCause]:
     """Why the accelerator's rungs do not do their work, if they do not."""
     health = resources.health.current()
     if not health.healthy:
-        yield Cause(
+        yield OutageCause(
             f"The accelerator is not healthy since {moment(health.since)}: {health.reason}.",
             health.since,
         )
     accelerated = accelerated_rungs(resources.settings)
     for name, state in _open(resources):
         if name.partition("@")[0] in accelerated:
-            yield Cause(
+            yield OutageCause(
                 f"The breaker {name} is {state.mode}: {state.reason}.",
                 _since(resources, name),
             )

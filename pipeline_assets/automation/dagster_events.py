@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import dagster as dg
-
-# To read 10,000 runs takes half a second, to have the database add them up 0.02; Dagster has no
-# public name for that. The tests do it on both databases.
-from dagster._core.storage.runs.schema import RunsTable
-from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from sqlalchemy import Select, and_, func, or_, select
 
 from pipeline_assets.alerting.watch import EndedRun, Evaluation
+
+# To read 10,000 runs takes half a second, to have the database add them up 0.02; Dagster has no
+# public name for that. The tests do it on both databases.
+from pipeline_assets.automation.dagster_internals import RunsTable, SqlRunStorage
 from pipeline_assets.errors import MAX_ERROR_CHARS, without_secrets
 
 ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]

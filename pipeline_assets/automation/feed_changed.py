@@ -9,7 +9,7 @@ import dagster as dg
 from pipeline_assets.automation.asking import Cause, Look
 from pipeline_assets.core.hours import hour_name
 from pipeline_assets.errors import NoFeed
-from pipeline_assets.healing.rules import Limits, Request, Wanted
+from pipeline_assets.healing.rules import Request, RequestLimits, WantedHour
 
 if TYPE_CHECKING:
     from pipeline_assets.resources import Resources
@@ -37,7 +37,7 @@ class FeedChanged(Cause):
     epoch_is = "version of its feed"
     nothing = "no closed hour waits"
 
-    def order(self, hour: Wanted) -> tuple[float | str, ...]:
+    def order(self, hour: WantedHour) -> tuple[float | str, ...]:
         """Newest first: the digits of an hour's name, counted down."""
         return tuple(-int(part) for part in hour.hour.split("-"))
 
@@ -64,23 +64,25 @@ class FeedChanged(Cause):
         # A file that cannot be read now may be read later, although its time does not change.
         return Look(said, "" if found.unread else found.version)
 
-    def wanted(self, resources: "Resources") -> Sequence[Wanted]:
+    def wanted(self, resources: "Resources") -> Sequence[WantedHour]:
         """Those that are closed, and that the schedule had its turn with."""
         closed = hour_name(resources.clock() - AFTER_THE_HOUR)
         return [
-            Wanted(hour.hour, hour.epoch, hour.rows)
+            WantedHour(hour.hour, hour.epoch, hour.rows)
             for hour in resources.feed_hours.with_news(before=closed)
         ]
 
-    def is_wanted(self, resources: "Resources", hour: Wanted) -> bool:
+    def is_wanted(self, resources: "Resources", hour: WantedHour) -> bool:
         """The schedule may have built it meanwhile."""
         from pipeline_assets.ingest.changes import still_has_news  # noqa: PLC0415 - likewise
 
         return still_has_news(resources, hour.hour)
 
-    def limits(self, settings: "Settings") -> Limits:
+    def limits(self, settings: "Settings") -> RequestLimits:
         """An hour whose runs fail is given up until its feed changes once more."""
-        return Limits(settings.feed_per_tick, settings.feed_in_flight, MOST_TRIES, AGAIN_AFTER_S)
+        return RequestLimits(
+            settings.feed_per_tick, settings.feed_in_flight, MOST_TRIES, AGAIN_AFTER_S
+        )
 
     def outcome(
         self, resources: "Resources", request: Request, runs: Sequence[dg.DagsterRun]

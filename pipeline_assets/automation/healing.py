@@ -12,16 +12,13 @@ from pipeline_assets.checks.freshness import KEY as FRESHNESS
 from pipeline_assets.core.hours import hour_name
 from pipeline_assets.core.names import RECOVERY, RELIABILITY, SEARCH_INDEX
 from pipeline_assets.healing.hours import WaitsFor
-from pipeline_assets.healing.rules import Limits, Request, Wanted
+from pipeline_assets.healing.rules import Request, RequestLimits, WantedHour
 from pipeline_assets.monitoring.derived import DERIVED
 from pipeline_assets.stages import all_stages
 from pipeline_assets.store.rung_calls import read_calls
 
 if TYPE_CHECKING:
-    from dagster._core.definitions.unresolved_asset_job_definition import (
-        UnresolvedAssetJobDefinition as AssetJob,
-    )
-
+    from pipeline_assets.automation.dagster_internals import AssetJob
     from pipeline_assets.resources import Resources
     from pipeline_assets.settings import Settings
 
@@ -53,7 +50,7 @@ class _Improvable(Cause):
         learn_hours(resources)
         return Look()
 
-    def wanted(self, resources: "Resources") -> Sequence[Wanted]:
+    def wanted(self, resources: "Resources") -> Sequence[WantedHour]:
         """As the index of the hours has them."""
         since = hour_name(resources.settings.start)
         return resources.hours.wanted(self.waits_for, since, self.epoch(resources))
@@ -101,9 +98,9 @@ class Heal(_Improvable):
         """Of the accelerator's health."""
         return resources.health.current().epoch
 
-    def limits(self, settings: "Settings") -> Limits:
+    def limits(self, settings: "Settings") -> RequestLimits:
         """A few tries in each stretch of good health."""
-        return Limits(settings.heal_per_tick, settings.heal_in_flight, settings.heal_tries)
+        return RequestLimits(settings.heal_per_tick, settings.heal_in_flight, settings.heal_tries)
 
     def given(self, resources: "Resources", hour: str, run_ids: Sequence[str]) -> int:
         """How many rows the runs gave to accelerated rungs, or found kept results of."""
@@ -132,9 +129,9 @@ class Retry(_Improvable):
     epoch_is = "time"
     waits_for = WaitsFor.ANOTHER_TRY
 
-    def limits(self, settings: "Settings") -> Limits:
+    def limits(self, settings: "Settings") -> RequestLimits:
         """A row says itself when it is tried again, and how often."""
-        return Limits(settings.heal_per_tick, settings.heal_in_flight, tries=None)
+        return RequestLimits(settings.heal_per_tick, settings.heal_in_flight, tries=None)
 
 
 HEAL, RETRY = Heal(), Retry()

@@ -11,7 +11,7 @@ from pipeline_assets.core.names import ACCELERATOR
 
 if TYPE_CHECKING:
     from pipeline_assets.accelerator.health import HealthState
-    from pipeline_assets.accelerator.health_store import Probe
+    from pipeline_assets.accelerator.health_store import ProbeResult
 
 RESOURCE = "accelerator_health"
 PROBED_EVERY_S = 30
@@ -30,7 +30,7 @@ class AcceleratorHealth(dg.ConfigurableResource[None]):
         with opened() as resources:
             return resources.health.current()
 
-    def probe(self) -> "Probe":
+    def probe(self) -> "ProbeResult":
         """Probe the accelerator once, and store what that makes of the state."""
         with opened() as resources:
             return resources.health.probe(resources.accelerator.health)
@@ -103,7 +103,7 @@ def _said(state: "HealthState") -> str:
     return f"{state.name}: {state.reason}{better}"
 
 
-def _metadata(probe: "Probe", half_open: list[str]) -> dict[str, Any]:
+def _metadata(probe: "ProbeResult", half_open: list[str]) -> dict[str, Any]:
     state, found = probe.after, probe.found
     return as_metadata(
         {

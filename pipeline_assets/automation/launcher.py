@@ -12,14 +12,20 @@ from collections.abc import Mapping
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-# Dagster documents launchers as something to write, but exports only its default one's base.
-from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
-from dagster._core.storage.tags import GRPC_INFO_TAG, MAX_RETRIES_TAG
-from dagster._grpc.client import DagsterGrpcClient
-from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 from dagster_shared.serdes import deserialize_value
 
+# Dagster documents launchers as something to write, but exports only its default one's base.
+from pipeline_assets.automation.dagster_internals import (
+    GRPC_INFO_TAG,
+    MAX_RETRIES_TAG,
+    CanCancelExecutionRequest,
+    CanCancelExecutionResult,
+    CheckRunHealthResult,
+    DagsterGrpcClient,
+    DagsterUserCodeUnreachableError,
+    DefaultRunLauncher,
+    WorkerStatus,
+)
 from pipeline_assets.store.processes import is_gone
 
 if TYPE_CHECKING:

@@ -11,15 +11,17 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
-# Dagster marks both as public and names them in its own dagster.yaml reference, but re-exports
-# neither, and accepts only their subclasses; the tests open a real instance with them.
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
-from dagster._core.storage.root import LocalArtifactStorage
 from dagster_postgres import DagsterPostgresStorage
 from dagster_postgres.utils import retry_pg_connection_fn
 from sqlalchemy import NullPool, QueuePool, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DisconnectionError
 
+# Dagster marks both as public and names them in its own dagster.yaml reference, but re-exports
+# neither, and accepts only their subclasses; the tests open a real instance with them.
+from pipeline_assets.automation.dagster_internals import (
+    LocalArtifactStorage,
+    LocalComputeLogManager,
+)
 from pipeline_assets.errors import SettingsError, StorageError
 from pipeline_assets.logs import configure_services
 from pipeline_assets.settings import ENV_PREFIX, Settings, load_settings

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.checks.limits import Limits
+from pipeline_assets.checks.limits import QualityLimits
 from pipeline_assets.checks.suites import Measure, SuiteResult, Vocabulary, rule, run_suite
 from pipeline_assets.core.contract import CONTRACT_NAMES, stage_schema
 from pipeline_assets.core.status import Status
@@ -64,7 +64,7 @@ def validate_quality(
     *,
     name: str,
     threshold: float,
-    limits: Limits,
+    limits: QualityLimits,
     key: Sequence[str] = ITEM_KEY,
 ) -> SuiteResult:
     """Is `table` good enough? An empty table is.
@@ -237,7 +237,7 @@ def _scored(words: Vocabulary) -> list[Any]:
     ]
 
 
-def _levels(words: Vocabulary, threshold: float, limits: Limits) -> Iterator[Any]:
+def _levels(words: Vocabulary, threshold: float, limits: QualityLimits) -> Iterator[Any]:
     expect, said = words.expect, limits.rules(threshold)
     if limits.share is not None:
         yield expect.ExpectColumnValuesToBeBetween(
@@ -260,7 +260,7 @@ def _levels(words: Vocabulary, threshold: float, limits: Limits) -> Iterator[Any
         )
 
 
-def _made(words: Vocabulary, threshold: float, limits: Limits) -> Iterator[Any]:
+def _made(words: Vocabulary, threshold: float, limits: QualityLimits) -> Iterator[Any]:
     if limits.ok is None:
         return
     yield words.expect.ExpectColumnValuesToBeInSet(

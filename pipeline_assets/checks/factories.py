@@ -22,7 +22,7 @@ from pipeline_assets.checks.expectations import (
     validate_quality,
     validate_structure,
 )
-from pipeline_assets.checks.limits import Limits
+from pipeline_assets.checks.limits import QualityLimits
 from pipeline_assets.checks.suites import FailedExpectation, SuiteResult
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import without_secrets
@@ -125,7 +125,7 @@ def quality_check(
     read: ReadPartition,
     partitions_def: dg.PartitionsDefinition[Any],
     threshold: float,
-    limits: Limits,
+    limits: QualityLimits,
     key: Sequence[str] = ITEM_KEY,
 ) -> dg.AssetChecksDefinition:
     """The check that warns about low quality and stops nothing: the pipeline moves forward."""
@@ -151,7 +151,7 @@ def quality_check(
     return _definition(check, asset_key, read, partitions_def)
 
 
-def _asked(limits: Limits, threshold: float) -> str:
+def _asked(limits: QualityLimits, threshold: float) -> str:
     rules = "; ".join(limits.rules(threshold).values()) or "no limit is set"
     return f"Enough rows have a value, and a good one: {rules}."
 

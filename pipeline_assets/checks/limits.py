@@ -10,7 +10,7 @@ SETTING = "PIPELINE_QUALITY_LIMITS"
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class QualityLimits:
     """Shares and qualities, 0..1; None: it does not matter.
 
     `mean` and `p10` are of the qualities that are known, `share` is how many of them reach
@@ -38,16 +38,16 @@ class Limits:
         return {limit: text for limit, text in said.items() if getattr(self, limit) is not None}
 
 
-def default_limits(asset: str, threshold: float) -> Limits:
+def default_limits(asset: str, threshold: float) -> QualityLimits:
     """A stage should make values; how good they are is judged once, of whole items."""
     if asset == ENRICHED:
-        return Limits(mean=threshold, p10=0.5, share=0.8)
-    return Limits()
+        return QualityLimits(mean=threshold, p10=0.5, share=0.8)
+    return QualityLimits()
 
 
 def limits_by_asset(
     assets: Sequence[str], threshold: float, chosen: Mapping[str, float]
-) -> dict[str, Limits]:
+) -> dict[str, QualityLimits]:
     """The limits of each asset; `chosen` are `asset.limit` pairs that go over the defaults.
 
     Raises `SettingsError` for an asset or a limit that there is none of.
@@ -55,12 +55,12 @@ def limits_by_asset(
     limits = {asset: default_limits(asset, threshold) for asset in assets}
     for name, value in chosen.items():
         asset, _, limit = name.partition(".")
-        if asset not in limits or limit not in Limits.__slots__:
+        if asset not in limits or limit not in QualityLimits.__slots__:
             raise SettingsError(
                 SETTING,
                 name,
                 f"ASSET.LIMIT, with one of {', '.join(assets)} and one of "
-                f"{', '.join(Limits.__slots__)}",
+                f"{', '.join(QualityLimits.__slots__)}",
             )
         limits[asset] = replace(limits[asset], **{limit: value})
     return limits

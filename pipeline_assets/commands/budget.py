@@ -5,7 +5,7 @@ import os
 import socket
 from typing import Any
 
-from pipeline_assets.core.budget import Bucket
+from pipeline_assets.core.budget import TokenBucket
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.resources import Resources
 from pipeline_assets.stages import all_stages
@@ -20,7 +20,7 @@ def budgets(resources: Resources) -> list[dict[str, Any]]:
     store, names = resources.budgets, _names(resources)
     spent, pauses = store.spent_today(), store.pauses()
     caps = {**store.stage_daily_usd, EVERY: store.daily_usd}
-    buckets = {**dict.fromkeys(names, Bucket()), **store.buckets()}
+    buckets = {**dict.fromkeys(names, TokenBucket()), **store.buckets()}
     others = sorted({*caps, *spent, *buckets, *pauses} - {EVERY, *names})
     return [
         {

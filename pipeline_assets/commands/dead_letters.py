@@ -17,7 +17,7 @@ from pipeline_assets.resources import Resources
 from pipeline_assets.stages import stage_tables
 from pipeline_assets.state.decisions import DeadRow
 from pipeline_assets.store.tables import Tables
-from pipeline_assets.upkeep.recovery import recover
+from pipeline_assets.upkeep.lost_state import recover
 
 if TYPE_CHECKING:
     from pipeline_assets.core.rows import RowId
@@ -55,7 +55,7 @@ QUERY = """
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LetterFilter:
     """Which dead letters are meant. What is None, or empty, narrows nothing."""
 
     reason: str | None = None
@@ -64,11 +64,11 @@ class Wanted:
     items: tuple[str, ...] = ()
 
 
-EVERYTHING = Wanted()
+EVERYTHING = LetterFilter()
 
 
 def dead_letters(
-    resources: Resources, wanted: Wanted, limit: int | None = None
+    resources: Resources, wanted: LetterFilter, limit: int | None = None
 ) -> list[dict[str, Any]]:
     """The dead letters with what people decided about them, newest hour first.
 
@@ -94,7 +94,9 @@ def dead_letters(
         return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
 
 
-def decide(resources: Resources, verdict: Verdict, wanted: Wanted, why: str) -> dict[str, Any]:
+def decide(
+    resources: Resources, verdict: Verdict, wanted: LetterFilter, why: str
+) -> dict[str, Any]:
     """Requeue or discard the dead letters that are meant; what came of it, and what comes next."""
     matching = dead_letters(resources, wanted)
     letters = [row for row in matching if verdict is Verdict.DISCARD or row["stage"] != ITEMS]

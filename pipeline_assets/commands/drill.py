@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline_assets.drill.drill import last_drill
+from pipeline_assets.drill.forcing import last_drill
 from pipeline_assets.drill.judging import Drilled, advice
 from pipeline_assets.resources import Resources
 

@@ -87,7 +87,7 @@ class Result:
 
 
 @dataclass(frozen=True, slots=True)
-class Probe:
+class ProbePermit:
     """A permit that half-open has given out and not got back."""
 
     number: int
@@ -108,7 +108,7 @@ class BreakerState:
     calls: tuple[Call, ...] = ()
     retry_at: float = 0.0
     reopenings: int = 0
-    probes: tuple[Probe, ...] = ()
+    probes: tuple[ProbePermit, ...] = ()
     probes_given: int = 0
     results: tuple[bool, ...] = ()
     last_progress: float | None = None
@@ -258,7 +258,7 @@ def _request_probe(
             state.mode, min((probe.lease_until for probe in alive), default=None)
         )
     number = state.probes_given + 1
-    probe = Probe(number, now + rule.probe_lease_s)
+    probe = ProbePermit(number, now + rule.probe_lease_s)
     granted = replace(state, probes=(*alive, probe), probes_given=number)
     return granted, Grant(state.generation, number)
 

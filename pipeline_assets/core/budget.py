@@ -112,7 +112,7 @@ def next_try(
 
 
 @dataclass(frozen=True, slots=True)
-class Bucket:
+class TokenBucket:
     """Retry tokens, kept as the successes that pay for them, so that a tenth of one is exact."""
 
     credit: int = RETRY_CAPACITY * SUCCESSES_PER_RETRY
@@ -128,15 +128,15 @@ class Bucket:
         return self.credit >= RETRY_CAPACITY * SUCCESSES_PER_RETRY
 
 
-def take(bucket: Bucket, wanted: int) -> tuple[Bucket, int]:
+def take(bucket: TokenBucket, wanted: int) -> tuple[TokenBucket, int]:
     """Take up to `wanted` tokens, and say how many there were."""
     granted = min(wanted, bucket.tokens)
-    return Bucket(bucket.credit - granted * SUCCESSES_PER_RETRY), granted
+    return TokenBucket(bucket.credit - granted * SUCCESSES_PER_RETRY), granted
 
 
-def earn(bucket: Bucket, successes: int) -> Bucket:
+def earn(bucket: TokenBucket, successes: int) -> TokenBucket:
     """Refill by `successes`, up to the capacity."""
-    return Bucket(min(bucket.credit + successes, RETRY_CAPACITY * SUCCESSES_PER_RETRY))
+    return TokenBucket(min(bucket.credit + successes, RETRY_CAPACITY * SUCCESSES_PER_RETRY))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class Gate(Protocol):
         """A permit for one call of `rung`, or why there is none."""
 
 
-class Watch(Protocol):
+class CallWatch(Protocol):
     """The process around a chain: who sees it die, and can replace it."""
 
     def calling(self, rung: str, rows: Sequence[RowId]) -> None:
@@ -86,7 +86,7 @@ class Environment:
     gate: Gate
     budget: Budget
     sizes: BatchSizes
-    watch: Watch
+    watch: CallWatch
     timer: Callable[[], float]
     sleep: Callable[[float], bool]
     draw: Draw

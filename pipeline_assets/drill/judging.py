@@ -88,7 +88,7 @@ class Drilled:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DrillLimits:
     """The share of rows that a fallback may leave without a value, and how far it has to agree.
 
     `agreement` has the least agreement of fallbacks by name; for all others it is
@@ -100,7 +100,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class DrillVerdict:
     """What is wrong with which fallback, a sentence each."""
 
     broken: tuple[str, ...]
@@ -201,15 +201,15 @@ def _as_read(stage: Stage, made: Sequence[Made]) -> list[dict[str, Any]]:
     return pa.Table.from_arrays(arrays, schema=pa.schema(stage.values)).to_pylist()
 
 
-def verdict(drill: Sequence[Drilled], limits: Limits) -> Verdict:
+def verdict(drill: Sequence[Drilled], limits: DrillLimits) -> DrillVerdict:
     """Which fallbacks cannot be relied on, and which give something else than the primary does."""
-    return Verdict(
+    return DrillVerdict(
         broken=tuple(filter(None, (_broken(each, limits) for each in drill))),
         disagreeing=tuple(filter(None, (_disagreeing(each, limits) for each in drill))),
     )
 
 
-def _broken(found: Drilled, limits: Limits) -> str | None:
+def _broken(found: Drilled, limits: DrillLimits) -> str | None:
     if found.rows >= ENOUGH and found.errors.get(ErrorKind.UPSTREAM, 0) == found.rows:
         return f"{found.name} found nothing to work on in any of {found.rows} rows: {found.error}"
     if found.erred <= limits.errors * found.asked:
@@ -217,7 +217,7 @@ def _broken(found: Drilled, limits: Limits) -> str | None:
     return f"{found.name} made no value of {found.erred} of {found.asked} rows: {found.error}"
 
 
-def _disagreeing(found: Drilled, limits: Limits) -> str | None:
+def _disagreeing(found: Drilled, limits: DrillLimits) -> str | None:
     least = limits.agreement.get(found.name, LEAST_AGREEMENT)
     if found.supported is None or found.agreement is None or found.agreement >= least - DUST:
         return None

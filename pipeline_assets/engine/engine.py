@@ -34,7 +34,7 @@ from pipeline_assets.store.processes import available_cores
 from pipeline_assets.store.rung_calls import keep_calls
 from pipeline_assets.store.storage import NOT_THERE
 from pipeline_assets.store.tables import ROW_GROUP_ROWS
-from pipeline_assets.upkeep.recovery import recover
+from pipeline_assets.upkeep.lost_state import recover
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

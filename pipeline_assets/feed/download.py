@@ -19,14 +19,14 @@ from urllib.parse import urlsplit
 
 from pipeline_assets.core.fingerprint import digest
 from pipeline_assets.errors import FeedError, RowError, Timeout, TooLarge, classify
-from pipeline_assets.feed.files import ENDINGS, PACKED, Disk, FeedFile
+from pipeline_assets.feed.files import ENDINGS, PACKED, DiskFiles, FeedFile
 from pipeline_assets.fetch.addresses import AddressRules, shown
 from pipeline_assets.state.database import State
 from pipeline_assets.store.files import replace_durably, storage_errors, temporary
 from pipeline_assets.store.validators import Validators
 
 if TYPE_CHECKING:
-    from pipeline_assets.fetch.request import Answer
+    from pipeline_assets.fetch.request import Response
     from pipeline_assets.store.bodies import Body
 
 URLS: Final = ("http://", "https://")
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class FeedCopy:
     """The copy that is kept of a feed, and what is known of it; times in seconds.
 
     `refusal` is why there is no newer one, and `refused_since` when that began.
@@ -79,10 +79,10 @@ class Downloads:
         copy = self.copy(url)
         return copy is None or self._now() >= copy.ask_again_at
 
-    def copy(self, url: str) -> Copy | None:
+    def copy(self, url: str) -> FeedCopy | None:
         """What is kept of the feed, if anything is."""
         stored = self._state.fact(_fact(url))
-        copy = None if stored is None else Copy(**stored)
+        copy = None if stored is None else FeedCopy(**stored)
         return copy if copy is not None and (self._folder / copy.file).is_file() else None
 
     def file(self, url: str, check: Check) -> FeedFile:
@@ -104,13 +104,13 @@ class Downloads:
         self._state.remember(_fact(url), asdict(copy))
         return self._file(url, copy)
 
-    def _asked(self, url: str, copy: Copy | None, check: Check) -> Copy:
+    def _asked(self, url: str, copy: FeedCopy | None, check: Check) -> FeedCopy:
         answer = self._answer(url, copy)
         now = self._now()
         again = now + self._rules.fresh_for.total_seconds()
         if answer.body is None and copy is not None:
             return replace(copy, ask_again_at=again, refusal=None, refused_since=None)
-        new = Copy(
+        new = FeedCopy(
             self._kept(url, answer.body or b""), answer.etag, answer.last_modified, now, again
         )
         try:
@@ -122,7 +122,7 @@ class Downloads:
         self._remove_all_but(url, {new.file, copy.file if copy is not None else new.file})
         return new
 
-    def _answer(self, url: str, copy: Copy | None) -> "Answer":
+    def _answer(self, url: str, copy: FeedCopy | None) -> "Response":
         with ThreadPoolExecutor(1) as thread:  # also where a loop runs
             try:
                 return thread.submit(asyncio.run, self._get(url, copy)).result()
@@ -134,7 +134,7 @@ class Downloads:
             except Exception as error:  # noqa: BLE001 - whatever a server does
                 raise classify(error) from None
 
-    async def _get(self, url: str, copy: Copy | None) -> "Answer":
+    async def _get(self, url: str, copy: FeedCopy | None) -> "Response":
         from pipeline_assets.fetch.request import (  # noqa: PLC0415 - aiohttp: 0.3 s
             RequestRules,
             Requests,
@@ -181,7 +181,7 @@ class Downloads:
                 with suppress(OSError):  # rubbish that stays is no reason not to read
                     path.unlink()
 
-    def _refused(self, copy: Copy, error: RowError | FeedError) -> Copy:
+    def _refused(self, copy: FeedCopy, error: RowError | FeedError) -> FeedCopy:
         now = self._now()
         asked = error.retry_after if isinstance(error, RowError) else None
         return replace(
@@ -191,11 +191,11 @@ class Downloads:
             refused_since=copy.refused_since or now,
         )
 
-    def _file(self, url: str, copy: Copy) -> FeedFile:
+    def _file(self, url: str, copy: FeedCopy) -> FeedFile:
         path = str(self._folder / copy.file)
         modified = _time(copy.last_modified) or datetime.fromtimestamp(int(copy.fetched_at), UTC)
         name = PurePosixPath(urlsplit(url).path).name or urlsplit(url).hostname or "feed"
-        disk = Disk()
+        disk = DiskFiles()
         return FeedFile(name, path, disk, disk.version(path), modified)
 
     def _now(self) -> float:

@@ -19,7 +19,7 @@ from pipeline_assets.feed.mapping import FeedColumns
 from pipeline_assets.feed.reading import Reading, column_names, feed_errors, read_rows
 from pipeline_assets.feed.rows import PRODUCER, FeedRow
 from pipeline_assets.feed.sources import list_source
-from pipeline_assets.state.forgotten import ForgottenList
+from pipeline_assets.state.forgotten_list import ForgottenList
 from pipeline_assets.store.files import locked
 
 _AT_ONCE: Final = 200

@@ -62,7 +62,7 @@ class FeedFile:
         return self.files.version(self.path) == self.version
 
 
-class Disk:
+class DiskFiles:
     """Files of this machine: their versions are told apart by size and time."""
 
     def open(self, path: str) -> pa.NativeFile:
@@ -133,7 +133,7 @@ def _by_name(files: Iterable[FeedFile]) -> list[FeedFile]:
 
 def _file(name: str, info: FileInfo) -> FeedFile:
     modified = datetime.fromtimestamp(info.mtime_ns // 1_000_000_000, UTC)
-    return FeedFile(_shown(name), info.path, Disk(), _version(info), modified)
+    return FeedFile(_shown(name), info.path, DiskFiles(), _version(info), modified)
 
 
 def _version(info: FileInfo) -> str:
@@ -145,7 +145,7 @@ def _shown(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-class Bucket:
+class BucketFiles:
     """The objects of a bucket: their versions are told apart by their ETags."""
 
     def __init__(self, name: str) -> None:
@@ -172,7 +172,7 @@ def list_prefix(source: str) -> list[FeedFile]:
         url = S3Url.parse(source)
     except ValueError as error:
         raise FeedError(source, str(error)) from None
-    files = Bucket(url.bucket)
+    files = BucketFiles(url.bucket)
     found = _by_name(_object(url, each, files) for each in _objects(url) if _is_read(url, each))
     if not found:
         raise NoFeed(source, "there is no object below this prefix; check bucket and prefix")
@@ -203,7 +203,7 @@ def _below(url: S3Url, found: "ObjectMeta") -> str:
     return found["path"].removeprefix(url.key).lstrip("/") or PurePosixPath(url.key).name
 
 
-def _object(url: S3Url, found: "ObjectMeta", files: Bucket) -> FeedFile:
+def _object(url: S3Url, found: "ObjectMeta", files: BucketFiles) -> FeedFile:
     return FeedFile(
         name=_below(url, found),
         path=str(S3Url(url.bucket, found["path"])),

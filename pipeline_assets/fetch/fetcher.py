@@ -26,7 +26,7 @@ from pipeline_assets.store.bodies import Body, Spooled
 from pipeline_assets.store.validators import Validators
 
 if TYPE_CHECKING:
-    from pipeline_assets.fetch.request import Answer, Requests, Resolve
+    from pipeline_assets.fetch.request import Requests, Resolve, Response
 
 T = TypeVar("T")
 S_co = TypeVar("S_co", covariant=True)
@@ -266,7 +266,7 @@ class HttpFetcher:
             if isinstance(answer.body, Spooled):
                 answer.body.close()
 
-    async def _answer(self, url: str, known: Validators | None) -> "Answer | RowError":
+    async def _answer(self, url: str, known: Validators | None) -> "Response | RowError":
         try:
             async with asyncio.timeout(self._timeout_s) as deadline:
                 return await self._opened().get(url, known, _Visit(self._turns, deadline))

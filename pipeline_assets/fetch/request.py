@@ -68,7 +68,7 @@ _way: ContextVar[_Way] = ContextVar("_way")
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     """A complete answer of 200 to 299 with a body. `url` is the final one, without user part.
 
     `body` is None where the server said that what we know of it stands (304).
@@ -152,7 +152,7 @@ class Requests:
         """Close all connections."""
         await self._session.close()
 
-    async def get(self, url: str, known: Validators | None, courtesy: Courtesy) -> Answer:
+    async def get(self, url: str, known: Validators | None, courtesy: Courtesy) -> Response:
         """Fetch `url`, following at most five redirects; each hop goes through the same rules.
 
         With `known`, the server is asked only for what has changed since. `courtesy` is asked
@@ -267,14 +267,16 @@ def _target(text: str, asked: str, base: URL | None = None) -> URL:
     return url if host == url.raw_host else url.with_host(host)
 
 
-async def _answer(response: aiohttp.ClientResponse, rules: RequestRules, *, asked: bool) -> Answer:
+async def _answer(
+    response: aiohttp.ClientResponse, rules: RequestRules, *, asked: bool
+) -> Response:
     unchanged = response.status == HTTPStatus.NOT_MODIFIED and asked
     if not (200 <= response.status < 300 or unchanged):
         what = shown(str(response.url))
         raise from_http_status(response.status, what, retry_after=_asked_wait(response))
     if rules.honour_opt_out:
         _check_opt_out(response)
-    return Answer(
+    return Response(
         url=str(response.url),  # aiohttp has taken the user part off
         status=response.status,
         content_type=_header(response, "Content-Type"),

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from pipeline_assets.core.names import QUALITY_SUMMARY
 from pipeline_assets.errors import ContractError
-from pipeline_assets.healing.rules import Priority, Wanted
+from pipeline_assets.healing.rules import Priority, WantedHour
 from pipeline_assets.state.database import State, metadata
 from pipeline_assets.store.tables import Tables
 
@@ -64,7 +64,7 @@ class Hour:
     updated_at: float
 
 
-class Hours:
+class HourIndex:
     """The hours whose summary was ever published."""
 
     def __init__(self, state: State, tables: Tables) -> None:
@@ -102,7 +102,7 @@ class Hours:
             rows = connection.execute(sa.select(*_OF_AN_HOUR).order_by(hours.c.hour)).all()
         return [_hour(row._mapping) for row in rows]  # noqa: SLF001 - SQLAlchemy's public name
 
-    def wanted(self, waits_for: WaitsFor, since: str, epoch: int) -> list[Wanted]:
+    def wanted(self, waits_for: WaitsFor, since: str, epoch: int) -> list[WantedHour]:
         """The hours, from `since` on, with rows that may be better once that is there."""
         count, priority, due_at = _IMPROVABLE[waits_for]
         query = sa.select(hours.c.hour, count, due_at, priority, hours.c.quality_mean)
@@ -111,7 +111,8 @@ class Hours:
             rows = connection.execute(query).all()
         classes = {each.value: each for each in Priority}
         return [
-            Wanted(hour, epoch, n, due, classes[name], mean) for hour, n, due, name, mean in rows
+            WantedHour(hour, epoch, n, due, classes[name], mean)
+            for hour, n, due, name, mean in rows
         ]
 
     def improvable(self, waits_for: WaitsFor, hour: str) -> int:

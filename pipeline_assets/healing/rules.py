@@ -44,7 +44,7 @@ somebody waits, a batch waits, nobody waits."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedHour:
     """An hour that a run could do something for: for how many rows, and from when on.
 
     `priority` is the most urgent class among them, `quality` the mean of the hour's items.
@@ -86,7 +86,7 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class RequestLimits:
     """How much may be asked for at a time, and how often in vain; None: as often as it takes.
 
     The first pause after a request in vain is `pause_s`, and the next ones double.
@@ -98,7 +98,7 @@ class Limits:
     pause_s: float = FIRST_PAUSE_S
 
 
-class Standing(StrEnum):
+class NotAsked(StrEnum):
     """Why an hour is not asked for."""
 
     IN_FLIGHT = "in flight"
@@ -115,15 +115,15 @@ class Round:
 
     requests: list[Request] = field(default_factory=list)
     priorities: dict[str, Priority] = field(default_factory=dict)
-    standing: Counter[Standing] = field(default_factory=Counter)
+    standing: Counter[NotAsked] = field(default_factory=Counter)
     given_up: list[Request] = field(default_factory=list)
 
 
-Order = Callable[[Wanted], tuple[float | str, ...]]
+Order = Callable[[WantedHour], tuple[float | str, ...]]
 """What hours are sorted by that may be asked for."""
 
 
-def worst_first(hour: Wanted) -> tuple[float | str, ...]:
+def worst_first(hour: WantedHour) -> tuple[float | str, ...]:
     """The most urgent class first, in it the lowest quality.
 
     An hour whose quality is not known yet has work left undone: it is the worst.
@@ -131,22 +131,22 @@ def worst_first(hour: Wanted) -> tuple[float | str, ...]:
     return URGENCY[hour.priority], -1.0 if hour.quality is None else hour.quality, hour.hour
 
 
-def still_wanted(_hour: Wanted) -> bool:
+def still_wanted(_hour: WantedHour) -> bool:
     """Nothing else is known of it."""
     return True
 
 
 def choose(
-    wanted: Iterable[Wanted],
+    wanted: Iterable[WantedHour],
     latest: Mapping[str, Request],
-    limits: Limits,
+    limits: RequestLimits,
     now: float,
     order: Order = worst_first,
-    is_wanted: Callable[[Wanted], bool] = still_wanted,
+    is_wanted: Callable[[WantedHour], bool] = still_wanted,
 ) -> Round:
     """The requests to make now, in this order; `is_wanted` has the last word on each."""
     found = Round()
-    askable: list[Wanted] = []
+    askable: list[WantedHour] = []
     for hour in wanted:
         before = latest.get(hour.hour)
         standing = _standing(hour, before, limits, now)
@@ -154,13 +154,13 @@ def choose(
             askable.append(hour)
             continue
         found.standing[standing] += 1
-        if standing is Standing.GIVEN_UP and before is not None:
+        if standing is NotAsked.GIVEN_UP and before is not None:
             found.given_up.append(before)
     in_flight = sum(request.outcome is None for request in latest.values())
     room = max(0, min(limits.per_tick, limits.in_flight - in_flight))
     for hour in sorted(askable, key=order):
         if len(found.requests) == room:
-            found.standing[Standing.NEXT] += 1
+            found.standing[NotAsked.NEXT] += 1
         elif is_wanted(hour):
             found.requests.append(_next(hour, latest.get(hour.hour), now))
             found.priorities[hour.hour] = hour.priority
@@ -186,23 +186,25 @@ def lost(request: Request, now: float) -> Request:
     return replace(request, outcome=Outcome.LOST, ended_at=now)
 
 
-def _standing(hour: Wanted, before: Request | None, limits: Limits, now: float) -> Standing | None:
+def _standing(
+    hour: WantedHour, before: Request | None, limits: RequestLimits, now: float
+) -> NotAsked | None:
     """Why the hour is not asked for; None where it may be."""
     if before is not None and before.outcome is None:
-        return Standing.IN_FLIGHT
+        return NotAsked.IN_FLIGHT
     if hour.due_at > now:
-        return Standing.WAITS
+        return NotAsked.WAITS
     if before is None or before.epoch != hour.epoch or before.outcome is Outcome.LOST:
         return None
     ended_at = before.asked_at if before.ended_at is None else before.ended_at
     if before.outcome is Outcome.TRIED:
-        return Standing.RESTS if now < ended_at + REST_S else None
+        return NotAsked.RESTS if now < ended_at + REST_S else None
     if limits.tries is not None and before.in_vain >= limits.tries:
-        return Standing.GIVEN_UP
-    return Standing.PAUSES if now < ended_at + pause_s(before.in_vain, limits) else None
+        return NotAsked.GIVEN_UP
+    return NotAsked.PAUSES if now < ended_at + pause_s(before.in_vain, limits) else None
 
 
-def pause_s(in_vain: int, limits: Limits) -> float:
+def pause_s(in_vain: int, limits: RequestLimits) -> float:
     """How long an hour is left alone after so many requests in vain."""
     if in_vain == 0:
         return 0.0
@@ -210,7 +212,7 @@ def pause_s(in_vain: int, limits: Limits) -> float:
     return min(limits.pause_s * 2**doublings, LONGEST_PAUSE_S)
 
 
-def _next(hour: Wanted, before: Request | None, now: float) -> Request:
+def _next(hour: WantedHour, before: Request | None, now: float) -> Request:
     """A lost request is made again under its number: should its run come after all, it is one."""
     if before is None or before.epoch != hour.epoch:
         return Request(hour.hour, hour.epoch, 1, now, hour.rows)

@@ -23,7 +23,7 @@ _APOLOGY: Final = (
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class ShopFault:
     """A kind of misbehaviour and for how many requests of an address it lasts; None: for ever."""
 
     kind: str
@@ -46,7 +46,7 @@ class Reply:
     slow: bool = False
 
 
-def parse_fault(name: str) -> Fault:
+def parse_fault(name: str) -> ShopFault:
     """Read a fault's name, such as "404" or "503x3" (the first three requests only).
 
     Raises ValueError where the kind is unknown.
@@ -55,7 +55,7 @@ def parse_fault(name: str) -> Fault:
     if match is None or match["kind"] not in FAULTS:
         raise ValueError(f"fault: {name!r} is unknown: use one of {', '.join(FAULTS)}, or with xN")
     times = int(match["times"]) if match["times"] else _DEFAULT_TIMES.get(match["kind"])
-    return Fault(match["kind"], times)
+    return ShopFault(match["kind"], times)
 
 
 def with_fault(path: str, name: str) -> str:
@@ -63,7 +63,7 @@ def with_fault(path: str, name: str) -> str:
     return f"{_PREFIX}{name}{path}"
 
 
-def split_fault(path: str) -> tuple[Fault | None, str]:
+def split_fault(path: str) -> tuple[ShopFault | None, str]:
     """Take the fault, if any, off a request's path; raises ValueError like `parse_fault`."""
     if not path.startswith(_PREFIX):
         return None, path
@@ -71,7 +71,7 @@ def split_fault(path: str) -> tuple[Fault | None, str]:
     return parse_fault(name), f"/{rest}"
 
 
-def spoil(good: Reply, fault: Fault, retry_after_s: int) -> Reply:
+def spoil(good: Reply, fault: ShopFault, retry_after_s: int) -> Reply:
     """Give the faulty answer in place of a good one."""
     if fault.kind in _STATUSES:
         waits = (("Retry-After", str(retry_after_s)),) if fault.kind == "429" else ()

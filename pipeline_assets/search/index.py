@@ -12,16 +12,16 @@ import pyarrow as pa
 
 from pipeline_assets.errors import StorageError
 from pipeline_assets.search import (
-    asked,
     generations,
+    query,
     replace,
     store,
     vector_files,
     vector_rows,
 )
-from pipeline_assets.search.asked import Asked
 from pipeline_assets.search.errors import IndexDamaged, NotIndexed
 from pipeline_assets.search.filters import EVERYTHING, Filters
+from pipeline_assets.search.query import Asked
 from pipeline_assets.search.readers import Readers, Snapshot
 from pipeline_assets.search.records import (
     Embedder,
@@ -171,7 +171,7 @@ class SearchIndex:
         """
 
         def answer(snapshot: Snapshot) -> list[Hit] | None:
-            wanted = asked.like(snapshot.connection, item_id, top, filters)
+            wanted = query.like(snapshot.connection, item_id, top, filters)
             return None if wanted is None else self._answer(snapshot, wanted, wanted.words)
 
         hits = self._read(answer, None)
@@ -181,7 +181,7 @@ class SearchIndex:
 
     def _answer(self, snapshot: Snapshot, wanted: Asked, shown: Sequence[str]) -> list[Hit]:
         opened = self._files.current(snapshot, wanted.vectors)
-        return asked.answered(snapshot.connection, wanted, opened, shown)
+        return query.answered(snapshot.connection, wanted, opened, shown)
 
     def _read(self, read: Callable[[Snapshot], T], without: T) -> T:
         """What `read` makes of a snapshot; `without` where there is no index."""

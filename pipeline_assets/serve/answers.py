@@ -8,26 +8,26 @@ from pydantic import BaseModel, ConfigDict
 from pipeline_assets.search import Hit
 
 
-class Answer(BaseModel):
+class ApiModel(BaseModel):
     """A JSON object."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class Problem(Answer):
+class Problem(ApiModel):
     """Why there is no answer: a stable kind, and a sentence that says what to do."""
 
     error: str
     message: str
 
 
-class Found(Answer):
+class Found(ApiModel):
     """The items found, best first."""
 
     hits: list[Hit]
 
 
-class Factor(Answer):
+class FactorOut(ApiModel):
     """One stage's share in an item's quality: the rung or status, what it cost, and why."""
 
     stage: str
@@ -36,7 +36,7 @@ class Factor(Answer):
     reason: str | None
 
 
-class Item(Answer):
+class Item(ApiModel):
     """All that is known of an item in its newest hour: the rows of each stage, upstream first.
 
     A row has its stage's own values, then the columns that all stages have: status, rung, quality,
@@ -46,11 +46,11 @@ class Item(Answer):
     item_id: str
     hour: str
     quality: float | None
-    quality_factors: list[Factor]
+    quality_factors: list[FactorOut]
     stages: dict[str, list[dict[str, Any]]]
 
 
-class HourQuality(Answer):
+class HourQuality(ApiModel):
     """How good the items of an hour are: how many have which quality.
 
     `perfect` is 1.0, `good` at least 0.8, `fair` at least 0.5, `poor` under that; `pending` is not
@@ -67,7 +67,7 @@ class HourQuality(Answer):
     pending: int
 
 
-class StageQuality(Answer):
+class StageQuality(ApiModel):
     """What became of the rows of a stage: made by its best rung, by a fallback, or not at all.
 
     `hour` is null where several hours are summed up; `mean` is of the rows' own factors.
@@ -85,7 +85,7 @@ class StageQuality(Answer):
     pending: int
 
 
-class Reason(Answer):
+class ReasonOut(ApiModel):
     """How many dead letters a stage has for a reason."""
 
     error_kind: str
@@ -93,16 +93,16 @@ class Reason(Answer):
     rows: int
 
 
-class Quality(Answer):
+class Quality(ApiModel):
     """Quality by hour, by stage, and by both, and dead letters by reason, of the newest hours."""
 
     hours: list[HourQuality]
     stages: list[StageQuality]
     stages_by_hour: list[StageQuality]
-    dead_letters: list[Reason]
+    dead_letters: list[ReasonOut]
 
 
-class Breaker(Answer):
+class Breaker(ApiModel):
     """A circuit breaker: whether its rung is called, and when it is called again."""
 
     breaker: str
@@ -113,13 +113,13 @@ class Breaker(Answer):
     generation: int
 
 
-class Breakers(Answer):
+class Breakers(ApiModel):
     """Every breaker that has ever recorded something."""
 
     breakers: list[Breaker]
 
 
-class DeadLetter(Answer):
+class DeadLetter(ApiModel):
     """A row that trying again cannot help; `stands` says whether a person's decision still does."""
 
     hour: str
@@ -138,13 +138,13 @@ class DeadLetter(Answer):
     stands: bool | None
 
 
-class DeadLetters(Answer):
+class DeadLetters(ApiModel):
     """Dead letters, newest hour first; how many there are by reason is in the quality."""
 
     dead_letters: list[DeadLetter]
 
 
-class Retry(Answer):
+class RetryOut(ApiModel):
     """An improvable row of an item under the threshold."""
 
     hour: str
@@ -161,13 +161,13 @@ class Retry(Answer):
     retry_at: datetime | None
 
 
-class RetryQueue(Answer):
+class RetryQueue(ApiModel):
     """Improvable rows of items under the threshold, worst item first."""
 
-    retry_queue: list[Retry]
+    retry_queue: list[RetryOut]
 
 
-class Health(Answer):
+class HealthOut(ApiModel):
     """That the service can answer, and of what."""
 
     status: str

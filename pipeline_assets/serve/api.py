@@ -22,15 +22,16 @@ from pipeline_assets.serve.answers import (
     DeadLetter,
     DeadLetters,
     Found,
-    Health,
+    HealthOut,
     Item,
     Quality,
-    Retry,
+    RetryOut,
     RetryQueue,
 )
-from pipeline_assets.serve.asked import (
+from pipeline_assets.serve.errors import BadRequest
+from pipeline_assets.serve.queries import (
     Filtered,
-    Hours,
+    HoursQuery,
     Letters,
     Nothing,
     OneItem,
@@ -38,7 +39,6 @@ from pipeline_assets.serve.asked import (
     Rows,
     Search,
 )
-from pipeline_assets.serve.errors import BadRequest
 from pipeline_assets.serve.runs import Runs
 from pipeline_assets.serve.traffic import Traffic
 from pipeline_assets.stages import stage_tables
@@ -112,7 +112,7 @@ def item(served: Served, asked: OneItem, _body: bytes = b"") -> Item:
     return items.item(served.resources, asked.id)
 
 
-def quality(served: Served, asked: Hours, _body: bytes = b"") -> Quality:
+def quality(served: Served, asked: HoursQuery, _body: bytes = b"") -> Quality:
     """The figures of the newest hours."""
     return figures.quality(served.resources, asked.hours)
 
@@ -127,7 +127,7 @@ def dead_letters(served: Served, asked: Letters, _body: bytes = b"") -> DeadLett
     """Dead letters with their reasons. Raises `BadRequest` for one, or a stage, that is none."""
     _check("reason", asked.reason, list(ErrorKind))
     _check("stage", asked.stage, stage_tables(served.resources.settings))
-    wanted = letter_commands.Wanted(asked.reason, asked.stage, asked.hour)
+    wanted = letter_commands.LetterFilter(asked.reason, asked.stage, asked.hour)
     rows = letter_commands.dead_letters(served.resources, wanted, asked.limit)
     return DeadLetters(dead_letters=[DeadLetter.model_validate(row) for row in rows])
 
@@ -140,15 +140,15 @@ def _check(field: str, value: str | None, allowed: Sequence[str]) -> None:
 def retry_queue(served: Served, asked: Rows, _body: bytes = b"") -> RetryQueue:
     """Rows that wait to be healed."""
     rows = queues.retry_queue(served.resources, asked.limit)
-    return RetryQueue(retry_queue=[Retry.model_validate(row) for row in rows])
+    return RetryQueue(retry_queue=[RetryOut.model_validate(row) for row in rows])
 
 
-def health(served: Served, _asked: Nothing, _body: bytes = b"") -> Health:
+def health(served: Served, _asked: Nothing, _body: bytes = b"") -> HealthOut:
     """That tables, state database and index answer. Raises what is wrong with the first not to."""
     hours = served.resources.tables.hours(ENRICHED)
     served.resources.breakers.now()
     search_commands.search(served.resources, "", mode="keyword", top=1)
-    return Health(
+    return HealthOut(
         status="ok", items=served.resources.search.count(), newest_hour=hours[-1] if hours else None
     )
 
@@ -170,7 +170,7 @@ OPERATIONS = (
         takes=("image/jpeg", "image/png", "image/webp", "image/gif", "application/octet-stream"),
     ),
     Operation("/api/item", "item", "All that is known of an item", OneItem, item, Item),
-    Operation("/api/quality", "quality", "Quality by hour and stage", Hours, quality, Quality),
+    Operation("/api/quality", "quality", "Quality by hour and stage", HoursQuery, quality, Quality),
     Operation(
         "/api/breakers",
         "breakers",
@@ -197,7 +197,7 @@ OPERATIONS = (
         "Whether the service can answer",
         Nothing,
         health,
-        Health,
+        HealthOut,
         beside=True,
     ),
     Operation(

@@ -22,11 +22,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pipeline_assets.resources import Resources
 from pipeline_assets.serve.answers import Problem
 from pipeline_assets.serve.api import JSON, OPERATIONS, Operation, Served
-from pipeline_assets.serve.asked import parsed
 from pipeline_assets.serve.errors import RETRY_AFTER_S, BadRequest, refusal
-from pipeline_assets.serve.limits import DEFAULTS, Limits, Work, body_of
+from pipeline_assets.serve.limits import DEFAULTS, ServiceLimits, WorkPool, body_of
 from pipeline_assets.serve.openapi import description
 from pipeline_assets.serve.pages import Pages
+from pipeline_assets.serve.queries import parsed
 from pipeline_assets.serve.runs import Runs
 from pipeline_assets.serve.traffic import Traffic
 
@@ -47,13 +47,13 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 def application(
-    resources: Resources, limits: Limits = DEFAULTS, hosts: Sequence[str] = ("*",)
+    resources: Resources, limits: ServiceLimits = DEFAULTS, hosts: Sequence[str] = ("*",)
 ) -> ASGIApp:
     """The service over one data root, for requests that name one of `hosts`.
 
     A page elsewhere that has its own name lead here by DNS could read what it finds on loopback.
     """
-    served, work = Served(resources, Runs(), Traffic()), Work(limits)
+    served, work = Served(resources, Runs(), Traffic()), WorkPool(limits)
     pages = Pages(served, work, limits)
 
     @asynccontextmanager
@@ -81,7 +81,7 @@ def application(
     return WithHeaders(app)
 
 
-def _route(operation: Operation, served: Served, work: Work, limits: Limits) -> Route:
+def _route(operation: Operation, served: Served, work: WorkPool, limits: ServiceLimits) -> Route:
     async def answered(request: Request) -> Response:
         query = parsed(operation.query, request.query_params)
         body = await body_of(request, limits.body_bytes) if operation.takes else b""
@@ -95,7 +95,7 @@ def _route(operation: Operation, served: Served, work: Work, limits: Limits) -> 
 
 def _guarded(
     endpoint: Endpoint,
-    limits: Limits,
+    limits: ServiceLimits,
     say: Callable[[Request, Exception, float], Response],
     traffic: Traffic,
 ) -> Endpoint:
@@ -128,7 +128,9 @@ def refused(_request: Request, error: Exception, timeout_s: float) -> Response:
     return JSONResponse(problem.model_dump(), said.status, headers)
 
 
-async def _unrouted(limits: Limits, pages: Pages, request: Request, error: Exception) -> Response:
+async def _unrouted(
+    limits: ServiceLimits, pages: Pages, request: Request, error: Exception
+) -> Response:
     for_people = "text/html" in request.headers.get("accept", "")
     return (pages.refused if for_people else refused)(request, error, limits.timeout_s)
 

@@ -102,7 +102,7 @@ OF_THE_REQUEST = (
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class RefusalOut:
     """An error as the client is told of it: HTTP status, a stable kind, and what to do."""
 
     status: int
@@ -110,7 +110,7 @@ class Refusal:
     message: str
 
 
-def refusal(error: Exception, timeout_s: float) -> Refusal:
+def refusal(error: Exception, timeout_s: float) -> RefusalOut:
     """What a client is told; what is wrong here and not there is logged, too."""
     if isinstance(error, HTTPException):
         return _of_http(error)
@@ -119,9 +119,9 @@ def refusal(error: Exception, timeout_s: float) -> Refusal:
             message = _message(error, timeout_s)
             if status >= 500:
                 log.warning("a request was not answered: %s", str(error) or message)
-            return Refusal(status, kind, message)
+            return RefusalOut(status, kind, message)
     log.error("a request failed", exc_info=error)
-    return Refusal(500, "internal", "an unexpected error; the log of the service has it")
+    return RefusalOut(500, "internal", "an unexpected error; the log of the service has it")
 
 
 def _message(error: Exception, timeout_s: float) -> str:
@@ -143,9 +143,11 @@ def _message(error: Exception, timeout_s: float) -> str:
     )
 
 
-def _of_http(error: HTTPException) -> Refusal:
+def _of_http(error: HTTPException) -> RefusalOut:
     if error.status_code == 404:
-        return Refusal(404, "not_found", "there is nothing here; /openapi.json lists what there is")
+        return RefusalOut(
+            404, "not_found", "there is nothing here; /openapi.json lists what there is"
+        )
     if error.status_code == 405:
-        return Refusal(405, "method_not_allowed", "not with this method; see /openapi.json")
-    return Refusal(error.status_code, "bad_request", error.detail)
+        return RefusalOut(405, "method_not_allowed", "not with this method; see /openapi.json")
+    return RefusalOut(error.status_code, "bad_request", error.detail)

@@ -9,7 +9,7 @@ from pipeline_assets.core.names import ENRICHED, QUALITY_SUMMARY
 from pipeline_assets.core.quality import COMPARED_DIGITS
 from pipeline_assets.core.status import Status
 from pipeline_assets.resources import Resources
-from pipeline_assets.serve.answers import HourQuality, Quality, Reason, StageQuality
+from pipeline_assets.serve.answers import HourQuality, Quality, ReasonOut, StageQuality
 from pipeline_assets.stages import all_stages, stage_tables
 
 GOOD, FAIR = 0.8, 0.5
@@ -102,7 +102,7 @@ def _mean(rows: Sequence[Row]) -> float | None:
     return round(sum(number * mean for number, mean in known) / count, COMPARED_DIGITS)
 
 
-def _reasons(rows: Iterable[Row]) -> list[Reason]:
+def _reasons(rows: Iterable[Row]) -> list[ReasonOut]:
     """The rows that failed and cannot be retried, most frequent reason first."""
     counts: dict[tuple[str, str], int] = {}
     for row in rows:
@@ -111,4 +111,4 @@ def _reasons(rows: Iterable[Row]) -> list[Reason]:
             key = str(row["error_kind"]), row["stage"]
             counts[key] = counts.get(key, 0) + dead
     ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-    return [Reason(error_kind=kind, stage=stage, rows=n) for (kind, stage), n in ordered]
+    return [ReasonOut(error_kind=kind, stage=stage, rows=n) for (kind, stage), n in ordered]

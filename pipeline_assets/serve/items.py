@@ -11,7 +11,7 @@ from pipeline_assets.core.status import Role, Status
 from pipeline_assets.errors import RowError
 from pipeline_assets.resources import Resources
 from pipeline_assets.search import IndexDamaged
-from pipeline_assets.serve.answers import Factor, Item
+from pipeline_assets.serve.answers import FactorOut, Item
 from pipeline_assets.serve.errors import NoItem
 from pipeline_assets.stages import stage_tables
 from pipeline_assets.stages.common import WHOLE
@@ -40,7 +40,7 @@ def item(resources: Resources, item_id: str) -> Item:
         if resources.tables.exists(name, hour)
     }
     whole = (stages.get(ENRICHED) or [{}])[0]
-    factors = [Factor(**factor) for factor in whole.get("quality_factors") or ()]
+    factors = [FactorOut(**factor) for factor in whole.get("quality_factors") or ()]
     return Item(
         item_id=item_id,
         hour=hour,

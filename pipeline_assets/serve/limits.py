@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ServiceLimits:
     """What one service takes on. A query's own limits are in `asked`."""
 
     at_once: int = field(default_factory=lambda: max(2, available_cores()))
@@ -36,13 +36,13 @@ class Limits:
     body_bytes: int = 10_000_000
 
 
-DEFAULTS = Limits()
+DEFAULTS = ServiceLimits()
 
 
-class Work:
+class WorkPool:
     """Two lanes for what blocks: one for what computes, and one beside it for what is cheap."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: ServiceLimits) -> None:
         self._computing = _Lane(limits.at_once, limits.waiting)
         self._beside = _Lane(limits.beside, limits.waiting)
 

@@ -8,7 +8,7 @@ from pydantic.json_schema import models_json_schema
 
 from pipeline_assets.serve.answers import Problem
 from pipeline_assets.serve.api import JSON, OPERATIONS, Operation
-from pipeline_assets.serve.asked import Query
+from pipeline_assets.serve.queries import Query
 
 if TYPE_CHECKING:
     from pydantic import BaseModel

@@ -13,12 +13,15 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from pipeline_assets.core.status import Status
 from pipeline_assets.serve import api
 from pipeline_assets.serve.answers import Found
-from pipeline_assets.serve.asked import (
+from pipeline_assets.serve.errors import BadRequest, TooLargeBody, refusal
+from pipeline_assets.serve.items import LARGE, SMALL, Thumbnails
+from pipeline_assets.serve.limits import ServiceLimits, WorkPool
+from pipeline_assets.serve.queries import (
     MAX_QUERY_CHARS,
     MAX_TOP,
     Filtered,
     Hour,
-    Hours,
+    HoursQuery,
     ItemId,
     Letters,
     Nothing,
@@ -28,9 +31,6 @@ from pipeline_assets.serve.asked import (
     Search,
     parsed,
 )
-from pipeline_assets.serve.errors import BadRequest, TooLargeBody, refusal
-from pipeline_assets.serve.items import LARGE, SMALL, Thumbnails
-from pipeline_assets.serve.limits import Limits, Work
 from pipeline_assets.serve.shown import FILTERS
 from pipeline_assets.stages import stage_tables
 
@@ -55,7 +55,7 @@ class Picture(Query):
 class Pages:
     """The pages over one data root."""
 
-    def __init__(self, served: api.Served, work: Work, limits: Limits) -> None:
+    def __init__(self, served: api.Served, work: WorkPool, limits: ServiceLimits) -> None:
         self._served, self._work, self._limits = served, work, limits
         self._thumbnails = Thumbnails(served.resources)
         self._templates = Environment(
@@ -108,7 +108,7 @@ class Pages:
 
     async def quality(self, request: Request) -> Response:
         """Quality by hour and stage, breakers, dead letters and the retry queue."""
-        asked = parsed(Hours, request.query_params)
+        asked = parsed(HoursQuery, request.query_params)
         return self._page(
             request,
             "quality.html",

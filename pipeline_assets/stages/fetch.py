@@ -18,7 +18,7 @@ from pipeline_assets.errors import RowError, UpstreamMissing
 from pipeline_assets.fetch.addresses import host_of, shown
 from pipeline_assets.fetch.fetcher import PROCESSES, Fetched, Unchanged
 from pipeline_assets.fetch.packing import Packing
-from pipeline_assets.store.blobs import BlobRef, Copy
+from pipeline_assets.store.blobs import BlobRef, UrlCopy
 from pipeline_assets.store.validators import NO_VALIDATORS, Validators
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def last_good_copy(resources: Resources, works: Sequence[Work]) -> list[Outcome]
 
 
 def _answers(
-    resources: Resources, packing: Packing, urls: Sequence[str], known: Mapping[str, Copy]
+    resources: Resources, packing: Packing, urls: Sequence[str], known: Mapping[str, UrlCopy]
 ) -> dict[str, Answer]:
     """What became of each URL. What has not changed, but is lost to us, is asked for once more."""
     validators = {url: copy.validators for url, copy in known.items()}
@@ -84,15 +84,15 @@ def _answers(
 def _copy(
     answer: Fetched[str] | Unchanged,
     places: Mapping[str, BlobRef],
-    known: Copy | None,
+    known: UrlCopy | None,
     now: datetime,
-) -> Copy:
+) -> UrlCopy:
     if isinstance(answer, Fetched):
         validators = Validators(answer.etag, answer.last_modified)
-        return Copy(places[answer.stored], answer.content_type, now, validators)
+        return UrlCopy(places[answer.stored], answer.content_type, now, validators)
     if known is None:
         raise LookupError(f"{shown(answer.url)}: unchanged since nothing")
-    return Copy(
+    return UrlCopy(
         known.blob,
         answer.content_type or known.content_type,
         now,
@@ -103,7 +103,7 @@ def _copy(
     )
 
 
-def _copied(resources: Resources, url: str, copy: Copy | None) -> Outcome:
+def _copied(resources: Resources, url: str, copy: UrlCopy | None) -> Outcome:
     if copy is None:
         return UpstreamMissing(f"there is no earlier copy of {url}")
     try:
@@ -121,7 +121,7 @@ def _age(fetched_at: datetime, now: datetime) -> str:
     return f"the copy of {fetched_at:%Y-%m-%d %H:%M} UTC stands in, {said} old"
 
 
-def _made(url: str, copy: Copy, validators: Validators) -> Made:
+def _made(url: str, copy: UrlCopy, validators: Validators) -> Made:
     blob = copy.blob
     place = (blob.pack, blob.offset, blob.size, blob.sha256)
     said = (validators.etag, validators.last_modified)

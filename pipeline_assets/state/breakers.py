@@ -15,7 +15,7 @@ from pipeline_assets.core.breaker import (
     Call,
     Grant,
     Mode,
-    Probe,
+    ProbePermit,
     Refusal,
     Result,
     can_count,
@@ -339,7 +339,7 @@ def _loaded(stored: Any) -> BreakerState:
             **known,
             "mode": Mode(stored["mode"]),
             "calls": tuple(Call(*_values(call)) for call in stored["calls"]),
-            "probes": tuple(Probe(*_values(probe)) for probe in stored["probes"]),
+            "probes": tuple(ProbePermit(*_values(probe)) for probe in stored["probes"]),
             "results": tuple(stored["results"]),
         }
     )

@@ -13,9 +13,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from pipeline_assets.core.budget import (
-    Bucket,
     Cap,
     Granted,
+    TokenBucket,
     affordable,
     day_of,
     earn,
@@ -103,11 +103,11 @@ class Budgets:
             query = sa.select(spending.c.stage, spending.c.usd).where(spending.c.day == today)
             return dict(connection.execute(query).all())
 
-    def buckets(self) -> dict[str, Bucket]:
+    def buckets(self) -> dict[str, TokenBucket]:
         """The retry tokens of every stage that ever retried; the others' are full."""
         with self._state.reading() as connection:
             rows = connection.execute(sa.select(retry_buckets)).all()
-        return {row.stage: Bucket(row.credit) for row in rows}
+        return {row.stage: TokenBucket(row.credit) for row in rows}
 
     def pauses(self) -> dict[str, Pause]:
         """What people have paused."""
@@ -232,15 +232,15 @@ class StageBudget:
     def _on(self, day: date) -> tuple[sa.ColumnElement[bool], ...]:
         return spending.c.day == day, spending.c.stage.in_((EVERY, self._name))
 
-    def _bucket(self, connection: sa.Connection, *, lock: bool = False) -> Bucket:
+    def _bucket(self, connection: sa.Connection, *, lock: bool = False) -> TokenBucket:
         if lock:
-            full = Bucket().credit
+            full = TokenBucket().credit
             self._state.add_missing(connection, retry_buckets, stage=self._name, credit=full)
         query = sa.select(retry_buckets.c.credit).where(retry_buckets.c.stage == self._name)
         credit = connection.execute(query.with_for_update() if lock else query).scalar_one_or_none()
-        return Bucket() if credit is None else Bucket(credit)
+        return TokenBucket() if credit is None else TokenBucket(credit)
 
-    def _store(self, connection: sa.Connection, bucket: Bucket) -> None:
+    def _store(self, connection: sa.Connection, bucket: TokenBucket) -> None:
         connection.execute(
             sa.update(retry_buckets)
             .where(retry_buckets.c.stage == self._name)

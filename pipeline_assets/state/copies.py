@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from pipeline_assets.core.batched import batched
 from pipeline_assets.core.fingerprint import digest
 from pipeline_assets.state.database import State, metadata
-from pipeline_assets.store.blobs import BlobRef, Copy
+from pipeline_assets.store.blobs import BlobRef, UrlCopy
 from pipeline_assets.store.validators import Validators
 
 copies = sa.Table(
@@ -74,9 +74,9 @@ class Copies:
     def __init__(self, state: State) -> None:
         self._state = state
 
-    def find(self, urls: Sequence[str]) -> dict[str, Copy]:
+    def find(self, urls: Sequence[str]) -> dict[str, UrlCopy]:
         """The copies there are, by URL."""
-        found: dict[str, Copy] = {}
+        found: dict[str, UrlCopy] = {}
         by_key = {_key(url): url for url in urls}
         with self._state.reading() as connection:
             for some in batched(by_key, PER_QUERY):
@@ -132,7 +132,7 @@ class Copies:
             with self._state.transaction() as connection:
                 connection.execute(_MOVE, values)
 
-    def keep(self, made: Mapping[str, Copy]) -> None:
+    def keep(self, made: Mapping[str, UrlCopy]) -> None:
         """Note copies; where a newer one is known, that one stays."""
         rows = [
             {
@@ -159,7 +159,7 @@ def _key(url: str) -> str:
     return url if plain else f"blake2b:{digest(url)}"
 
 
-def _copy(row: sa.Row[tuple[object, ...]]) -> Copy:
+def _copy(row: sa.Row[tuple[object, ...]]) -> UrlCopy:
     blob = BlobRef(row.pack, row.offset, row.size, row.sha256)
     fetched_at = datetime.fromtimestamp(row.fetched_at, UTC)
-    return Copy(blob, row.content_type, fetched_at, Validators(row.etag, row.last_modified))
+    return UrlCopy(blob, row.content_type, fetched_at, Validators(row.etag, row.last_modified))

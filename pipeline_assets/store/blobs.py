@@ -42,7 +42,7 @@ class BlobRef:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class UrlCopy:
     """An earlier answer to a URL: where its bytes are, from when, and how to ask for newer ones."""
 
     blob: BlobRef

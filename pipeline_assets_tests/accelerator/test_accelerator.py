@@ -10,8 +10,8 @@ from pipeline_assets.accelerator.accelerator import (
     SLOW_CALL_S,
     SLOW_KERNEL_S,
     Accelerator,
+    DeviceHealth,
     Fault,
-    Health,
     InjectedFault,
 )
 from pipeline_assets.accelerator.kernel import CPU_NAME, Kernel
@@ -66,7 +66,7 @@ class Gpu:
             numbers=Nvml(lambda: self.library).look,
         )
 
-    def health(self) -> Health:
+    def health(self) -> DeviceHealth:
         """What a look at it finds."""
         return self.accelerator.health()
 
@@ -241,7 +241,7 @@ def test_a_gpus_health_has_the_drivers_numbers(gpu: Gpu) -> None:
     """Beside the kernel's own time."""
     health = gpu.health()
     assert health.kernel_s == pytest.approx(gpu.kernel.seconds, abs=SLOW_KERNEL_S)
-    assert health == Health(
+    assert health == DeviceHealth(
         "cuda",
         "Fake 80GB",
         healthy=True,

@@ -7,14 +7,14 @@ from threading import Barrier
 
 import pytest
 
-from pipeline_assets.accelerator.accelerator import Health
+from pipeline_assets.accelerator.accelerator import DeviceHealth
 from pipeline_assets.accelerator.health import NEVER_PROBED, HealthState
 from pipeline_assets.accelerator.health_store import HealthStore
 from pipeline_assets.state.database import State
 from pipeline_assets_tests.conftest import Clock
 
-WELL = Health("cpu", "CPU", healthy=True, reason=None)
-ILL = Health("cpu", "", healthy=False, reason="Unavailable: not there")
+WELL = DeviceHealth("cpu", "CPU", healthy=True, reason=None)
+ILL = DeviceHealth("cpu", "", healthy=False, reason="Unavailable: not there")
 DAEMONS, PROBES_EACH = 4, 10
 
 
@@ -32,12 +32,12 @@ def store(state: State) -> HealthStore:
     return HealthStore(state)
 
 
-def gpu(errors: int | None, uuid: str | None = "GPU-1") -> Health:
+def gpu(errors: int | None, uuid: str | None = "GPU-1") -> DeviceHealth:
     """A GPU whose kernel came out right."""
     return replace(WELL, device="cuda", uuid=uuid, ecc_uncorrected=errors)
 
 
-def probed(store: HealthStore, *found: Health) -> list[bool]:
+def probed(store: HealthStore, *found: DeviceHealth) -> list[bool]:
     """Whether it is healthy after each probe."""
     return [store.probe(lambda each=each: each).after.healthy for each in found]  # type: ignore[misc]
 
@@ -132,10 +132,10 @@ def test_a_look_that_takes_long_keeps_nobody_from_the_database(state: State) -> 
     """What was stored meanwhile counts as well."""
     store = HealthStore(state)
 
-    def slow() -> Health:
+    def slow() -> DeviceHealth:
         HealthStore(state).probe(lambda: ILL)
         return WELL
 
-    looks: Callable[[], Health] = slow
+    looks: Callable[[], DeviceHealth] = slow
     probe = store.probe(looks)
     assert (probe.before.healthy, probe.after.streak) == (False, 1)

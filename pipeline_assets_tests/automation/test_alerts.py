@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipeline_assets.accelerator.accelerator import Fault, Health, InjectedFault
+from pipeline_assets.accelerator.accelerator import DeviceHealth, Fault, InjectedFault
 from pipeline_assets.alerting.notifier import FakeNotifier
 from pipeline_assets.alerting.rules import SUMMARY, Alert, Severity
 from pipeline_assets.automation import dagster_events
@@ -26,8 +26,8 @@ from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, Clock, Goods
 
 QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-ILL = Health("cpu", "CPU", False, "out of memory")
-WELL = Health("cpu", "CPU", True, None)
+ILL = DeviceHealth("cpu", "CPU", False, "out of memory")
+WELL = DeviceHealth("cpu", "CPU", True, None)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.accelerator.accelerator import Health
+from pipeline_assets.accelerator.accelerator import DeviceHealth
 from pipeline_assets.automation.conditions import (
     LOOK_BACK_HOURS,
     UNUSED_S,
@@ -25,8 +25,8 @@ from pipeline_assets_tests.conftest import HOUR, HOUR_START, Clock
 
 RULE = BreakerRule(failures=1, wait_s=60)
 PRIMARY, CPU = "image_labels.accelerator_clip", "image_labels.cpu_clip"
-ILL = Health("cuda", "", False, "out of memory")
-WELL = Health("cuda", "GPU", True, None)
+ILL = DeviceHealth("cuda", "", False, "out of memory")
+WELL = DeviceHealth("cuda", "GPU", True, None)
 
 
 def failed(gate: BreakerGate, rung: str, host: str = "") -> None:

@@ -8,9 +8,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.storage.runs.schema import RunsTable
 
 from pipeline_assets.automation.dagster_events import JobRuns, runs_by_job
+from pipeline_assets.automation.dagster_internals import RunsTable
 from pipeline_assets_tests.automation.test_storage import home  # noqa: F401 - a fixture
 
 NOW = 1_772_431_200.0

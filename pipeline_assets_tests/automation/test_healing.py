@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from pipeline_assets.accelerator.accelerator import Health
+from pipeline_assets.accelerator.accelerator import DeviceHealth
 from pipeline_assets.automation.asking import (
     ASKED_BY,
     LAUNCHED_WITHIN_S,
@@ -33,8 +33,8 @@ from pipeline_assets_tests import hours
 from pipeline_assets_tests.assets.conftest import Copied, Hour
 from pipeline_assets_tests.conftest import HOUR, NEXT_HOUR, Goods
 
-WELL = Health("cpu", "CPU", True, None)
-ILL = Health("cpu", "CPU", False, "out of memory")
+WELL = DeviceHealth("cpu", "CPU", True, None)
+ILL = DeviceHealth("cpu", "CPU", False, "out of memory")
 LONGER_THAN_A_BREAKER_WAITS_S = 1000.0
 THIRD_HOUR = "2026-03-02-08"
 

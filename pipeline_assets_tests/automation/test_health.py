@@ -7,9 +7,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipeline_assets.accelerator.accelerator import Fault, Health, InjectedFault
+from pipeline_assets.accelerator.accelerator import DeviceHealth, Fault, InjectedFault
 from pipeline_assets.accelerator.health import HealthState
-from pipeline_assets.accelerator.health_store import Probe
+from pipeline_assets.accelerator.health_store import ProbeResult
 from pipeline_assets.automation.health import PROBED_EVERY_S, RESOURCE, AcceleratorHealth
 from pipeline_assets.core.breaker import Mode
 from pipeline_assets.core.names import ACCELERATOR
@@ -149,9 +149,9 @@ def test_a_change_that_a_killed_daemon_did_not_tell_is_told_by_the_next(
 class Gpu(AcceleratorHealth):
     """The health of a GPU that a test makes up."""
 
-    def probe(self) -> Probe:
+    def probe(self) -> ProbeResult:
         """Always the same."""
-        found = Health(
+        found = DeviceHealth(
             "cuda",
             "Fake 80GB",
             healthy=False,
@@ -164,7 +164,7 @@ class Gpu(AcceleratorHealth):
             xids=(79,),
         )
         ill = HealthState(False, 4, 1000.0, 0, found.reason)
-        return Probe(HealthState(True, 4, 500.0, 9), ill, found)
+        return ProbeResult(HealthState(True, 4, 500.0, 9), ill, found)
 
 
 def test_the_resource_can_be_replaced_and_every_number_of_a_gpu_is_shown(daemon: Daemon) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-# Dagster exports the enumeration nowhere, though dagster.yaml names its members.
-from dagster._core.definitions.run_request import InstigatorType
-
 from pipeline_assets.assets.stages import ACCELERATOR_POOL
+
+# Dagster exports the enumeration nowhere, though dagster.yaml names its members.
+from pipeline_assets.automation.dagster_internals import InstigatorType
 from pipeline_assets.automation.health import limit_pool
 from pipeline_assets.automation.launcher import WatchfulRunLauncher
 from pipeline_assets.definitions import defs

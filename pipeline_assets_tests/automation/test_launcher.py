@@ -12,8 +12,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster._core.launcher import WorkerStatus
 
+from pipeline_assets.automation.dagster_internals import WorkerStatus
 from pipeline_assets.automation.launcher import (
     PROCESS_TAG,
     WatchfulRunLauncher,

@@ -15,7 +15,7 @@ from pipeline_assets.checks.expectations import (
     validate_quality,
     validate_structure,
 )
-from pipeline_assets.checks.limits import Limits, default_limits
+from pipeline_assets.checks.limits import QualityLimits, default_limits
 from pipeline_assets.checks.suites import (
     SAMPLE_ROWS,
     FailedExpectation,
@@ -238,7 +238,7 @@ def test_the_share_of_ok_rows_is_one_of_those_with_something_to_do(
     rows: list[dict[str, Any]], limit: float | None, broken: int
 ) -> None:
     """What is pending, or does not apply, has no part in it."""
-    limits = Limits(ok=limit)
+    limits = QualityLimits(ok=limit)
     result = validate_quality(rows_table(*rows), name="image_labels", threshold=0.8, limits=limits)
     assert len(result.failures) == broken
 

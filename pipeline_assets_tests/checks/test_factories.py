@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline_assets.checks.factories import quality_check, structure_check
-from pipeline_assets.checks.limits import Limits
+from pipeline_assets.checks.limits import QualityLimits
 from pipeline_assets_tests.checks.tables import (
     FAILED,
     FALLBACK,
@@ -71,7 +71,7 @@ QUALITY = quality_check(
     read=TABLES.__getitem__,
     partitions_def=HOURS,
     threshold=0.8,
-    limits=Limits(mean=0.7, share=0.5, ok=0.5),
+    limits=QualityLimits(mean=0.7, share=0.5, ok=0.5),
 )
 EVERYTHING = [labels, downstream, STRUCTURE, QUALITY]
 
@@ -180,13 +180,16 @@ def test_a_sampled_item_says_which_stage_cost_most(instance: dg.DagsterInstance)
 @pytest.mark.parametrize(
     ("limits", "asks"),
     [
-        (Limits(mean=0.7, p10=0.5, share=0.5), "at least 50% of the rows reach 0.8; the mean is"),
-        (Limits(ok=0.9), "a good one: at least 90% of the rows are ok."),
-        (Limits(ok=0.0), "a good one: at least 0% of the rows are ok."),
-        (Limits(ok=None), "a good one: no limit is set."),
+        (
+            QualityLimits(mean=0.7, p10=0.5, share=0.5),
+            "at least 50% of the rows reach 0.8; the mean is",
+        ),
+        (QualityLimits(ok=0.9), "a good one: at least 90% of the rows are ok."),
+        (QualityLimits(ok=0.0), "a good one: at least 0% of the rows are ok."),
+        (QualityLimits(ok=None), "a good one: no limit is set."),
     ],
 )
-def test_a_quality_check_says_what_it_asks(limits: Limits, asks: str) -> None:
+def test_a_quality_check_says_what_it_asks(limits: QualityLimits, asks: str) -> None:
     """With its numbers, also where nobody has seen it fail."""
     check = quality_check(
         "quality",

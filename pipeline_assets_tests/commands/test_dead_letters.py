@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline_assets.cli import app
-from pipeline_assets.commands.dead_letters import EVERYTHING, Wanted, dead_letters, decide
+from pipeline_assets.commands.dead_letters import EVERYTHING, LetterFilter, dead_letters, decide
 from pipeline_assets.core.names import DEAD_LETTERS
 from pipeline_assets.core.plan import Verdict
 from pipeline_assets.errors import SettingsError
@@ -48,7 +48,7 @@ def letters(platform: Platform, goods: Goods) -> Platform:
 
 def listed(platform: Platform, **wanted: Any) -> list[tuple[str, str | None, bool | None]]:
     """The items in the order of the list, each with its decision and whether that stands."""
-    found = dead_letters(platform.resources, Wanted(**wanted))
+    found = dead_letters(platform.resources, LetterFilter(**wanted))
     return [(row["item_id"], row["decision"], row["stands"]) for row in found]
 
 
@@ -97,14 +97,14 @@ def test_what_no_letter_can_have_is_refused_with_what_it_can(
 ) -> None:
     """A typo must not look like a clean hour."""
     with pytest.raises(SettingsError, match=allowed):
-        dead_letters(letters.resources, Wanted(**wanted))
+        dead_letters(letters.resources, LetterFilter(**wanted))
     with pytest.raises(SettingsError, match=allowed):
-        decide(letters.resources, Verdict.DISCARD, Wanted(**wanted), "")
+        decide(letters.resources, Verdict.DISCARD, LetterFilter(**wanted), "")
 
 
 def test_a_decision_is_shown_though_the_slice_is_older(letters: Platform) -> None:
     """With when and why; what is discarded comes last."""
-    told = decide(letters.resources, Verdict.DISCARD, Wanted(items=("b",)), "the shop moved")
+    told = decide(letters.resources, Verdict.DISCARD, LetterFilter(items=("b",)), "the shop moved")
     assert (told["rows"], told["hours"]) == (1, [HOUR])
     assert listed(letters) == [("c", None, None), ("page", None, None), ("b", "discard", True)]
     row = dead_letters(letters.resources, EVERYTHING)[-1]
@@ -113,7 +113,7 @@ def test_a_decision_is_shown_though_the_slice_is_older(letters: Platform) -> Non
 
 def test_the_next_run_works_on_what_was_requeued_and_on_nothing_else(letters: Platform) -> None:
     """Where it fails again, the list says that it was tried."""
-    told = decide(letters.resources, Verdict.REQUEUE, Wanted(reason="not_found"), "")
+    told = decide(letters.resources, Verdict.REQUEUE, LetterFilter(reason="not_found"), "")
     assert told["said"] == [
         "dead letters requeued: 2",
         "the next run of these hours works on them: pipeline-assets run --hour 2026-03-02-06",
@@ -137,7 +137,7 @@ def test_a_letter_that_heals_is_no_longer_listed(
     platform.run()
     publish(platform)
     shop.gone.clear()
-    assert decide(platform.resources, Verdict.REQUEUE, Wanted(items=("a",)), "")["rows"] == 1
+    assert decide(platform.resources, Verdict.REQUEUE, LetterFilter(items=("a",)), "")["rows"] == 1
     platform.run()
     assert platform.rows("enriched_items")["a"]["quality"] == 1
     publish(platform)
@@ -146,9 +146,11 @@ def test_a_letter_that_heals_is_no_longer_listed(
 
 def test_the_latest_decision_counts_and_says_what_it_overrules(letters: Platform) -> None:
     """A discard can be taken back."""
-    decide(letters.resources, Verdict.DISCARD, Wanted(hour=HOUR), "")
+    decide(letters.resources, Verdict.DISCARD, LetterFilter(hour=HOUR), "")
     letters.clock.advance(1)
-    told = decide(letters.resources, Verdict.REQUEUE, Wanted(items=("c",)), "on second thoughts")
+    told = decide(
+        letters.resources, Verdict.REQUEUE, LetterFilter(items=("c",)), "on second thoughts"
+    )
     assert "of these decided about otherwise before: 1" in told["said"]
     assert listed(letters) == [
         ("c", "requeue", True),
@@ -166,7 +168,7 @@ def test_what_a_run_has_worked_on_since_the_list_was_made_is_left(letters: Platf
         HOUR,
         table.set_column(retryable, table.schema.field("retryable"), [[True] * table.num_rows]),
     )
-    told = decide(letters.resources, Verdict.DISCARD, Wanted(stage="validated"), "")
+    told = decide(letters.resources, Verdict.DISCARD, LetterFilter(stage="validated"), "")
     assert told["rows"] == 0
     assert "left as they are, since a run has worked on them: 1" in told["said"]
 
@@ -192,7 +194,7 @@ def test_a_slice_of_an_older_program_is_listed_and_decided_about(letters: Platfo
     tables = letters.resources.tables
     old = tables.read(DEAD_LETTERS, HOUR).drop_columns(["key", "first_seen"])
     tables.write(DEAD_LETTERS, HOUR, old)
-    decide(letters.resources, Verdict.DISCARD, Wanted(items=("b",)), "")
+    decide(letters.resources, Verdict.DISCARD, LetterFilter(items=("b",)), "")
     assert listed(letters)[-1] == ("b", "discard", True)
     rows = dead_letters(letters.resources, EVERYTHING)
     assert all(row["first_seen"] == row["last_seen"] for row in rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline_assets.drill.drill import keep
+from pipeline_assets.drill.forcing import keep
 from pipeline_assets.drill.judging import Drilled
 from pipeline_assets.resources import opened
 from pipeline_assets.sample.shop import Shop

@@ -15,10 +15,10 @@ from pipeline_assets.core.budget import (
     RETRY_CAPACITY,
     Again,
     Backoff,
-    Bucket,
     Cap,
     Draw,
     Later,
+    TokenBucket,
     affordable,
     attempts,
     day_of,
@@ -210,7 +210,7 @@ def test_tokens_are_taken_as_long_as_there_are_some(
     tokens: int, wanted: int, granted: int, left: int
 ) -> None:
     """For some rows of a batch, where there are not enough for all."""
-    bucket, got = take(Bucket(tokens * 10), wanted)
+    bucket, got = take(TokenBucket(tokens * 10), wanted)
     assert (got, bucket.tokens) == (granted, left)
 
 
@@ -230,15 +230,15 @@ def test_ten_successes_earn_a_token_up_to_the_capacity(
     before: int, successes: int, after: int
 ) -> None:
     """A new bucket is full."""
-    bucket = earn(Bucket(before * 10), successes)
+    bucket = earn(TokenBucket(before * 10), successes)
     assert bucket.tokens == after
     assert bucket.full is (after == RETRY_CAPACITY)
-    assert Bucket().full
+    assert TokenBucket().full
 
 
 def test_single_successes_add_up_exactly() -> None:
     """Ten tenths are one token, which in binary they are not."""
-    bucket = Bucket(0)
+    bucket = TokenBucket(0)
     for _ in range(10):
         bucket = earn(bucket, 1)
     assert bucket.tokens == 1
@@ -249,7 +249,7 @@ def test_retries_stay_within_a_hundred_plus_a_tenth_of_the_successes(
     events: list[tuple[bool, int]],
 ) -> None:
     """Over any sequence of batches, and the bucket never holds more than its capacity."""
-    bucket, retries, successes = Bucket(), 0, 0
+    bucket, retries, successes = TokenBucket(), 0, 0
     for succeeded, rows in events:
         if succeeded:
             bucket, successes = earn(bucket, rows), successes + rows

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dagster._core.storage.event_log.schema import SqlEventLogStorageMetadata
-from dagster._core.storage.runs.schema import RunStorageSqlMetadata
-from dagster._core.storage.schedules.schema import ScheduleStorageSqlMetadata
 
+from pipeline_assets.automation.dagster_internals import (
+    RunStorageSqlMetadata,
+    ScheduleStorageSqlMetadata,
+    SqlEventLogStorageMetadata,
+)
 from pipeline_assets.settings import ENV_PREFIX, Settings
 from pipeline_assets.state.database import metadata
 from pipeline_assets_tests.deploy.composed import (

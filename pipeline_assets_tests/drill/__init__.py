@@ -1,1 +1,1 @@
-"""Tests of `pipeline_assets.drill.drill`."""
+"""Tests of `pipeline_assets.drill.forcing`."""

@@ -19,8 +19,8 @@ from pipeline_assets.drill.judging import (
     ENOUGH,
     LEAST_AGREEMENT,
     Drilled,
+    DrillLimits,
     Example,
-    Limits,
     advice,
     alone,
     drawn,
@@ -39,7 +39,7 @@ from pipeline_assets_tests.core.builders import make_rung, make_stage, make_work
 
 FALLBACK = make_rung("fallback", factor=0.9)
 STAGE = make_stage(make_rung(), FALLBACK, agrees=same("label"))
-LENIENT = Limits(errors=0.05, agreement={})
+LENIENT = DrillLimits(errors=0.05, agreement={})
 
 
 def climbed(outcome: Made | RowError, seconds: float = 0.001, name: str = "a") -> Attempt:
@@ -264,7 +264,7 @@ def test_a_fallback_is_broken_that_makes_too_few_values(
 
 def test_where_no_error_is_let_pass_one_is_too_many() -> None:
     """Zero means zero; and a drill without a row breaks nothing."""
-    strict = Limits(errors=0.0, agreement={})
+    strict = DrillLimits(errors=0.0, agreement={})
     assert verdict([drilled(made=99, errors={"internal": 1})], strict).broken
     assert not verdict([drilled()], strict).broken
     assert not verdict([Drilled("labels", "fallback", 0.9)], strict).broken
@@ -289,7 +289,7 @@ def test_a_fallback_disagrees_below_what_is_wanted_of_it(
     """By its own name, else below the least; and where there are rows enough to say so."""
     of_others = {"labels.rules": 1.0}
     own = {} if wanted is None else {"labels.fallback": wanted}
-    limits = Limits(errors=0.05, agreement={**of_others, **own})
+    limits = DrillLimits(errors=0.05, agreement={**of_others, **own})
     said = verdict([drilled(agreement=agreement, compared=compared)], limits)
     assert bool(said.disagreeing) is disagrees
     assert said.broken == ()
@@ -297,7 +297,7 @@ def test_a_fallback_disagrees_below_what_is_wanted_of_it(
 
 def test_the_sentence_about_a_disagreement_has_its_numbers() -> None:
     """What was measured, over how many rows, and what is wanted."""
-    limits = Limits(errors=0.05, agreement={"labels.fallback": 0.8})
+    limits = DrillLimits(errors=0.05, agreement={"labels.fallback": 0.8})
     [line] = verdict([drilled(agreement=0.7)], limits).disagreeing
     assert line == ("labels.fallback agrees with the primary by 0.700 over 100 rows, 0.8 is wanted")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipeline_assets.commands.dead_letters import Wanted, dead_letters, decide
+from pipeline_assets.commands.dead_letters import LetterFilter, dead_letters, decide
 from pipeline_assets.core.breaker import Mode
 from pipeline_assets.core.names import DEAD_LETTERS, ENRICHED
 from pipeline_assets.core.plan import Planned, Reason, Standing, Verdict
@@ -162,9 +162,9 @@ def test_nobody_tries_a_dead_letter_again_before_a_person_says_so(crashed: Crash
     tables.write(ENRICHED, HOUR, store.STAGE.schema.empty_table())
     letters_now = derive(tables, DEAD_LETTERS, HOUR, 0.8, stage_tables(resources.settings))
     tables.write(DEAD_LETTERS, HOUR, letters_now)
-    letters = dead_letters(resources, Wanted(reason="worker_crash"))
+    letters = dead_letters(resources, LetterFilter(reason="worker_crash"))
     assert {letter["item_id"] for letter in letters} == set(KILLERS)
-    assert decide(resources, Verdict.REQUEUE, Wanted(items=("i02",)), "mended")["rows"] == 1
+    assert decide(resources, Verdict.REQUEUE, LetterFilter(items=("i02",)), "mended")["rows"] == 1
     planned = {
         work.id[0]: decision.reason
         for work, decision in plan_hour(order, resources)

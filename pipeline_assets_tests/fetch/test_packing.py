@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from pipeline_assets.fetch.packing import ASK_AT_BYTES, Packing
 from pipeline_assets.state.copies import Copies
 from pipeline_assets.state.database import State
-from pipeline_assets.store.blobs import BlobRef, Blobs, Copy
+from pipeline_assets.store.blobs import BlobRef, Blobs, UrlCopy
 from pipeline_assets.store.bodies import IN_MEMORY_BYTES, Body, Collected
 from pipeline_assets_tests.conftest import HOUR_START
 
@@ -36,7 +36,7 @@ def packed(state: State, blobs: Blobs, *bodies: Body) -> list[BlobRef]:
         digests = [packing.add(body) for body in bodies]
         places = packing.places()
     found = [places[digest] for digest in digests]
-    copies.keep({ref.sha256: Copy(ref, None, HOUR_START) for ref in found})
+    copies.keep({ref.sha256: UrlCopy(ref, None, HOUR_START) for ref in found})
     return found
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from pipeline_assets.core.names import QUALITY_SUMMARY
 from pipeline_assets.errors import ContractError
-from pipeline_assets.healing.hours import Hour, Hours, WaitsFor
+from pipeline_assets.healing.hours import Hour, HourIndex, WaitsFor
 from pipeline_assets.healing.requests import HourRequests
-from pipeline_assets.healing.rules import Outcome, Priority, Request, Wanted
+from pipeline_assets.healing.rules import Outcome, Priority, Request, WantedHour
 from pipeline_assets.monitoring.derived import derive
 from pipeline_assets.stages import within_reach
 from pipeline_assets.state.database import State
@@ -39,9 +39,9 @@ def state(database_url: str, clock: Clock) -> Iterator[State]:
 
 
 @pytest.fixture
-def hours(state: State, tmp_path: Path) -> Hours:
+def hours(state: State, tmp_path: Path) -> HourIndex:
     """An index with nothing in it."""
-    return Hours(state, Tables(tmp_path / "tables"))
+    return HourIndex(state, Tables(tmp_path / "tables"))
 
 
 def group(stage: str, rows: int, quality: float | None = 1.0, **more: Any) -> dict[str, Any]:
@@ -78,7 +78,7 @@ DEGRADED = summary(
 )
 
 
-def test_an_hours_line_is_what_its_summary_says(hours: Hours, clock: Clock) -> None:
+def test_an_hours_line_is_what_its_summary_says(hours: HourIndex, clock: Clock) -> None:
     """The mean of what is known; zero is known."""
     hours.keep(HOUR, DEGRADED)
     assert hours.all() == [
@@ -95,21 +95,21 @@ def test_an_hours_line_is_what_its_summary_says(hours: Hours, clock: Clock) -> N
     ]
 
 
-def test_each_cause_has_its_own_rows_urgency_and_time(hours: Hours) -> None:
+def test_each_cause_has_its_own_rows_urgency_and_time(hours: HourIndex) -> None:
     """The accelerator's rows do not wait for the shop's, nor the other way round."""
     hours.keep(HOUR, DEGRADED)
     assert hours.wanted(WaitsFor.ACCELERATOR, HOUR, EPOCH) == [
-        Wanted(HOUR, EPOCH, 4, START + 900, Priority.BATCH, MEAN)
+        WantedHour(HOUR, EPOCH, 4, START + 900, Priority.BATCH, MEAN)
     ]
     assert hours.wanted(WaitsFor.ANOTHER_TRY, HOUR, EPOCH) == [
-        Wanted(HOUR, EPOCH, 2, START + 600, Priority.INTERACTIVE, MEAN)
+        WantedHour(HOUR, EPOCH, 2, START + 600, Priority.INTERACTIVE, MEAN)
     ]
     assert hours.improvable(WaitsFor.ACCELERATOR, HOUR) == 4
     assert hours.improvable(WaitsFor.ANOTHER_TRY, HOUR) == 2
     assert hours.improvable(WaitsFor.ANOTHER_TRY, NEXT_HOUR) == 0
 
 
-def test_an_hour_that_is_published_again_has_one_line(hours: Hours, clock: Clock) -> None:
+def test_an_hour_that_is_published_again_has_one_line(hours: HourIndex, clock: Clock) -> None:
     """The latest; a good hour is not degraded."""
     hours.keep(HOUR, DEGRADED)
     clock.advance(60)
@@ -120,27 +120,27 @@ def test_an_hour_that_is_published_again_has_one_line(hours: Hours, clock: Clock
     assert [hours.wanted(cause, HOUR, EPOCH) for cause in WaitsFor] == [[], []]
 
 
-def test_an_hour_without_items_is_in_the_index(hours: Hours) -> None:
+def test_an_hour_without_items_is_in_the_index(hours: HourIndex) -> None:
     """Nothing is known of its quality, and nothing is wrong with it."""
     hours.keep(HOUR, pa.Table.from_pylist([], DEGRADED.schema))
     [line] = hours.all()
     assert (line.items, line.quality_mean, line.improvable) == (0, None, 0)
 
 
-def test_hours_before_the_first_partition_are_not_asked_for(hours: Hours) -> None:
+def test_hours_before_the_first_partition_are_not_asked_for(hours: HourIndex) -> None:
     """Nobody can run them."""
     hours.keep(HOUR, DEGRADED)
     assert hours.wanted(WaitsFor.ACCELERATOR, NEXT_HOUR, EPOCH) == []
 
 
-def test_rows_whose_item_has_no_class_are_a_batchs(hours: Hours) -> None:
+def test_rows_whose_item_has_no_class_are_a_batchs(hours: HourIndex) -> None:
     """As a feed without the column says it."""
     hours.keep(HOUR, summary(open_group("fetched", 2, 0, accelerated=False)))
     [hour] = hours.wanted(WaitsFor.ANOTHER_TRY, HOUR, EPOCH)
     assert hour.priority is Priority.BATCH
 
 
-def test_a_new_database_learns_from_the_slices(hours: Hours, tmp_path: Path) -> None:
+def test_a_new_database_learns_from_the_slices(hours: HourIndex, tmp_path: Path) -> None:
     """As often as one likes; what has been published meanwhile is newer."""
     Tables(tmp_path / "tables").write(QUALITY_SUMMARY, HOUR, DEGRADED)
     assert hours.names() == set()
@@ -152,7 +152,7 @@ def test_a_new_database_learns_from_the_slices(hours: Hours, tmp_path: Path) -> 
     assert hours.names() == {HOUR}
 
 
-def test_a_slice_of_an_older_program_says_too_little(hours: Hours, tmp_path: Path) -> None:
+def test_a_slice_of_an_older_program_says_too_little(hours: HourIndex, tmp_path: Path) -> None:
     """It is not taken for a good hour."""
     old = DEGRADED.drop_columns(["next_retry_at"])
     Tables(tmp_path / "tables").write(QUALITY_SUMMARY, HOUR, old)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from pipeline_assets.healing.rules import (
     LONGEST_PAUSE_S,
     REST_S,
-    Limits,
+    NotAsked,
     Outcome,
     Priority,
     Request,
+    RequestLimits,
     Round,
-    Standing,
-    Wanted,
+    WantedHour,
     choose,
     lost,
     pause_s,
@@ -25,7 +25,7 @@ from pipeline_assets.healing.rules import (
 
 NOW = 1_000_000.0
 EPOCH = 5
-LIMITS = Limits(per_tick=4, in_flight=4, tries=3)
+LIMITS = RequestLimits(per_tick=4, in_flight=4, tries=3)
 HOUR = "2026-03-02-06"
 MANY = [f"2026-03-02-{hour:02}" for hour in range(24)]
 
@@ -37,9 +37,9 @@ def degraded(
     due_at: float = 0.0,
     rows: int = 10,
     epoch: int = EPOCH,
-) -> Wanted:
+) -> WantedHour:
     """An hour with ten rows that may be better now."""
-    return Wanted(hour, epoch, rows, due_at, priority, quality)
+    return WantedHour(hour, epoch, rows, due_at, priority, quality)
 
 
 def ended(outcome: Outcome | None, *, in_vain: int = 0, ago: float = 0.0) -> Request:
@@ -48,7 +48,7 @@ def ended(outcome: Outcome | None, *, in_vain: int = 0, ago: float = 0.0) -> Req
     return Request(HOUR, EPOCH, 2, NOW - ago - 60, 10, in_vain, outcome, at)
 
 
-def chosen(hours: Sequence[Wanted], *before: Request, limits: Limits = LIMITS) -> Round:
+def chosen(hours: Sequence[WantedHour], *before: Request, limits: RequestLimits = LIMITS) -> Round:
     """What one look comes to."""
     return choose(hours, {each.hour: each for each in before}, limits, NOW)
 
@@ -75,7 +75,7 @@ def asked(found: Round) -> list[str]:
     ],
     ids=["the worst first", "the oldest of equals", "unknown is worst", "urgency before quality"],
 )
-def test_the_order_is_urgency_then_quality_then_age(hours: list[Wanted], order: str) -> None:
+def test_the_order_is_urgency_then_quality_then_age(hours: list[WantedHour], order: str) -> None:
     """Somebody who waits does not wait behind a catalogue."""
     assert "".join(asked(chosen(hours))) == order
 
@@ -90,29 +90,29 @@ def test_no_more_are_asked_for_than_the_limits_allow(
     """The others are left for a later tick, and counted."""
     before = [replace(ended(None), hour=f"flying {number}") for number in range(flying)]
     found = chosen(
-        [degraded(hour) for hour in MANY], *before, limits=Limits(per_tick, in_flight, 3)
+        [degraded(hour) for hour in MANY], *before, limits=RequestLimits(per_tick, in_flight, 3)
     )
     assert asked(found) == MANY[:expected]
-    assert found.standing == {Standing.NEXT: 24 - expected}
+    assert found.standing == {NotAsked.NEXT: 24 - expected}
 
 
 @pytest.mark.parametrize(
     ("before", "standing"),
     [
-        (ended(None), Standing.IN_FLIGHT),
+        (ended(None), NotAsked.IN_FLIGHT),
         (ended(Outcome.BETTER), None),
-        (ended(Outcome.TRIED), Standing.RESTS),
-        (ended(Outcome.TRIED, ago=REST_S - 1), Standing.RESTS),
+        (ended(Outcome.TRIED), NotAsked.RESTS),
+        (ended(Outcome.TRIED, ago=REST_S - 1), NotAsked.RESTS),
         (ended(Outcome.TRIED, ago=REST_S), None),
-        (ended(Outcome.IN_VAIN, in_vain=1, ago=59), Standing.PAUSES),
+        (ended(Outcome.IN_VAIN, in_vain=1, ago=59), NotAsked.PAUSES),
         (ended(Outcome.IN_VAIN, in_vain=1, ago=60), None),
-        (ended(Outcome.IN_VAIN, in_vain=2, ago=119), Standing.PAUSES),
+        (ended(Outcome.IN_VAIN, in_vain=2, ago=119), NotAsked.PAUSES),
         (ended(Outcome.IN_VAIN, in_vain=2, ago=120), None),
-        (ended(Outcome.IN_VAIN, in_vain=3, ago=REST_S), Standing.GIVEN_UP),
+        (ended(Outcome.IN_VAIN, in_vain=3, ago=REST_S), NotAsked.GIVEN_UP),
     ],
 )
 def test_an_hour_is_asked_for_again_as_its_last_request_allows(
-    before: Request, standing: Standing | None
+    before: Request, standing: NotAsked | None
 ) -> None:
     """With the next number."""
     found = chosen([degraded()], before)
@@ -123,7 +123,7 @@ def test_an_hour_is_asked_for_again_as_its_last_request_allows(
     else:
         assert found.requests == []
         assert found.standing == {standing: 1}
-        assert found.given_up == ([before] if standing is Standing.GIVEN_UP else [])
+        assert found.given_up == ([before] if standing is NotAsked.GIVEN_UP else [])
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_new_epoch_begins_anew(before: Request) -> None:
 def test_a_request_of_an_earlier_epoch_is_still_in_flight() -> None:
     """Two runs of an hour would wait for each other."""
     found = chosen([degraded(epoch=EPOCH + 1)], ended(None))
-    assert found.standing == {Standing.IN_FLIGHT: 1}
+    assert found.standing == {NotAsked.IN_FLIGHT: 1}
 
 
 @pytest.mark.parametrize(("due_at", "hours"), [(NOW, [HOUR]), (NOW + 0.001, [])])
@@ -155,7 +155,7 @@ def test_rows_are_not_asked_for_before_they_may_be_tried(due_at: float, hours: l
 
 def test_without_a_cap_it_is_tried_ever_more_slowly() -> None:
     """The rows themselves say when it is enough."""
-    limits = Limits(4, 4, None)
+    limits = RequestLimits(4, 4, None)
     before = ended(Outcome.IN_VAIN, in_vain=50, ago=LONGEST_PAUSE_S)
     assert asked(chosen([degraded()], before, limits=limits)) == [HOUR]
     sooner = replace(before, ended_at=NOW - LONGEST_PAUSE_S + 1)
@@ -182,14 +182,14 @@ def test_the_last_look_keeps_an_hour_from_being_asked_for() -> None:
     """Another one has its place; who is left over is not looked at."""
     looked_at = []
 
-    def is_wanted(hour: Wanted) -> bool:
+    def is_wanted(hour: WantedHour) -> bool:
         looked_at.append(hour.hour)
         return hour.hour != MANY[0]
 
     found = choose([degraded(hour) for hour in MANY], {}, LIMITS, NOW, is_wanted=is_wanted)
     assert asked(found) == MANY[1:5]
     assert looked_at == MANY[:5]
-    assert found.standing == {Standing.NEXT: 19}
+    assert found.standing == {NotAsked.NEXT: 19}
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_what_came_of_a_request_shows_in_the_rows(
 
 
 hours_ = st.builds(
-    Wanted,
+    WantedHour,
     hour=st.sampled_from(MANY),
     epoch=st.just(2),
     rows=st.integers(1, 100),
@@ -238,10 +238,10 @@ requests_ = st.builds(
 @given(
     st.lists(hours_, unique_by=lambda each: each.hour),
     st.lists(requests_, unique_by=lambda each: each.hour),
-    st.builds(Limits, st.integers(0, 9), st.integers(0, 9), st.none() | st.integers(1, 4)),
+    st.builds(RequestLimits, st.integers(0, 9), st.integers(0, 9), st.none() | st.integers(1, 4)),
 )
 def test_every_hour_is_asked_for_once_or_counted_once(
-    hours: list[Wanted], before: list[Request], limits: Limits
+    hours: list[WantedHour], before: list[Request], limits: RequestLimits
 ) -> None:
     """Within the limits, with a number that was never used, and none that rests or flies."""
     latest = {each.hour: each for each in before}
@@ -268,7 +268,7 @@ def test_an_hour_is_never_asked_for_more_often_in_vain_than_the_cap(
     for left, tried in ends:
         found = choose([degraded(rows=rows)], latest, LIMITS, now)
         if not found.requests:
-            assert found.standing in ({Standing.GIVEN_UP: 1}, {Standing.RESTS: 1})
+            assert found.standing in ({NotAsked.GIVEN_UP: 1}, {NotAsked.RESTS: 1})
             break
         [request] = found.requests
         rows = min(rows, max(1, left))

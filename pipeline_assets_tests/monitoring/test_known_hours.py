@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from pipeline_assets.core.names import QUALITY_SUMMARY
-from pipeline_assets.healing.hours import Hours
+from pipeline_assets.healing.hours import HourIndex
 from pipeline_assets.monitoring.derived import derive
 from pipeline_assets.monitoring.known_hours import PATIENCE_S, learn_hours
 from pipeline_assets.stages import stage_tables, within_reach
@@ -67,7 +67,7 @@ def test_a_summary_that_says_too_little_is_made_anew_in_memory(old: Platform) ->
 def test_what_is_known_is_not_learnt_again(old: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is newer, and there may be tens of thousands."""
     old.resources.hours.keep(HOUR, summary(old).slice(0, 0))
-    monkeypatch.delattr(Hours, "restore")
+    monkeypatch.delattr(HourIndex, "restore")
     assert learn_hours(old.resources) == 0
     assert dict(known(old)) == {HOUR: 0}
 

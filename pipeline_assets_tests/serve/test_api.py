@@ -25,7 +25,7 @@ from pipeline_assets.search import IndexDamaged
 from pipeline_assets.serve import figures
 from pipeline_assets.serve.api import OPERATIONS, Operation
 from pipeline_assets.serve.app import WithHeaders, application
-from pipeline_assets.serve.limits import Limits
+from pipeline_assets.serve.limits import ServiceLimits
 from pipeline_assets.stages import stage_tables
 from pipeline_assets_tests.conftest import HOUR, ITEMS, NEXT_HOUR, Platform
 from pipeline_assets_tests.serve.shelf import evil_item
@@ -222,7 +222,7 @@ def test_what_is_no_picture_is_refused(client: TestClient) -> None:
 @pytest.fixture
 def strict(shown: Resources) -> Iterator[TestClient]:
     """A service that takes next to nothing."""
-    with TestClient(application(shown, Limits(body_bytes=100))) as client:
+    with TestClient(application(shown, ServiceLimits(body_bytes=100))) as client:
         yield client
 
 
@@ -236,7 +236,7 @@ def test_a_body_over_the_limit_is_not_read(strict: TestClient) -> None:
 
 def test_a_slow_request_is_given_up(shown: Resources) -> None:
     """With the time that it had."""
-    with TestClient(application(shown, Limits(timeout_s=0.0))) as client:
+    with TestClient(application(shown, ServiceLimits(timeout_s=0.0))) as client:
         assert "within 0 s" in refused(client.get("/api/quality"), 504, "timeout")
 
 
@@ -252,7 +252,7 @@ def test_health_and_metrics_are_answered_while_searches_have_every_core(
 
     monkeypatch.setattr(figures, "quality", endless)
     with (
-        TestClient(application(shown, Limits(at_once=1, waiting=0))) as client,
+        TestClient(application(shown, ServiceLimits(at_once=1, waiting=0))) as client,
         ThreadPoolExecutor(1) as elsewhere,
     ):
         asked = elsewhere.submit(client.get, "/api/quality")

@@ -7,7 +7,7 @@ from threading import Event
 import pytest
 
 from pipeline_assets.serve.errors import Busy
-from pipeline_assets.serve.limits import Limits, Work
+from pipeline_assets.serve.limits import ServiceLimits, WorkPool
 
 
 def test_who_cannot_wait_is_told_to_come_back() -> None:
@@ -15,7 +15,7 @@ def test_who_cannot_wait_is_told_to_come_back() -> None:
     go = Event()
 
     async def all_of_them() -> list[str]:
-        work = Work(Limits(at_once=1, waiting=1))
+        work = WorkPool(ServiceLimits(at_once=1, waiting=1))
         first, second = (asyncio.ensure_future(work.do(lambda: _waited(go))) for _ in range(2))
         await asyncio.sleep(0)
         with pytest.raises(Busy, match="2 requests"):
@@ -34,7 +34,7 @@ def test_a_call_that_nobody_waits_for_keeps_its_place() -> None:
     go = Event()
 
     async def given_up() -> None:
-        work = Work(Limits(at_once=1, waiting=0))
+        work = WorkPool(ServiceLimits(at_once=1, waiting=0))
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(work.do(lambda: _waited(go)), 0.01)
         with pytest.raises(Busy):
@@ -51,7 +51,7 @@ def test_what_is_cheap_does_not_wait_for_what_computes() -> None:
 
     async def beside_each_other() -> None:
         for stuck in (False, True):
-            work = Work(Limits(at_once=1, beside=1, waiting=0))
+            work = WorkPool(ServiceLimits(at_once=1, beside=1, waiting=0))
             waits = asyncio.ensure_future(work.do(lambda: _waited(go), beside=stuck))
             await asyncio.sleep(0)
             with pytest.raises(Busy):
@@ -70,7 +70,7 @@ def test_as_many_are_worked_on_as_this_process_has_cores(
 ) -> None:
     """Which may be fewer than the machine has, as for workers; a slow one never holds all."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(cores)))
-    assert Limits().at_once == at_once
+    assert ServiceLimits().at_once == at_once
 
 
 def _waited(go: Event) -> str:

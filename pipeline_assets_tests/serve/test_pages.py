@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 from pipeline_assets.resources import Resources
 from pipeline_assets.serve.app import HEADERS, application
 from pipeline_assets.serve.items import LARGE, SMALL
-from pipeline_assets.serve.limits import Limits
+from pipeline_assets.serve.limits import ServiceLimits
 from pipeline_assets_tests.conftest import HOUR, Platform
 from pipeline_assets_tests.serve.shelf import EVIL_NAME, evil_item
 
@@ -117,7 +117,7 @@ def test_a_form_without_a_picture_is_refused(client: TestClient) -> None:
 
 def test_a_form_over_the_limit_is_not_read(shown: Resources) -> None:
     """Nor one that does not say how long it is."""
-    with TestClient(application(shown, Limits(body_bytes=100))) as client:
+    with TestClient(application(shown, ServiceLimits(body_bytes=100))) as client:
         files = {"picture": ("x.jpg", b"x" * 20_000, "image/jpeg")}
         assert client.post("/by-picture", files=files).status_code == 413
         kind = {"content-type": "multipart/form-data; boundary=b"}

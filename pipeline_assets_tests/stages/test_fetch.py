@@ -18,7 +18,7 @@ from pipeline_assets.sample.catalogue import CatalogueItem
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.settings import Settings
 from pipeline_assets.stages import fetch
-from pipeline_assets.store.blobs import BlobRef, Copy
+from pipeline_assets.store.blobs import BlobRef, UrlCopy
 from pipeline_assets_tests.conftest import (
     HOUR,
     HOUR_START,
@@ -221,7 +221,7 @@ def test_until_a_long_retry_after_is_over_the_old_copy_stands_in(
     with shop_that_asks_for(600, tmp_path, clock) as (platform, goods, shop):
         item = goods.product("a", image_fault="429", has_document=False)
         with platform.resources.blobs.pack() as pack:
-            old = Copy(pack.add(b"old"), "image/jpeg", HOUR_START)
+            old = UrlCopy(pack.add(b"old"), "image/jpeg", HOUR_START)
         platform.resources.copies.keep({item.image_url or "": old})
         row = fetched(platform, item)["a/image"]
         assert (row["rung"], row["error_kind"], row["attempts"]) == (
@@ -314,7 +314,7 @@ def test_a_lost_pack_costs_just_its_own_rows(
     """One copy that cannot be read is one row without it, not a batch."""
     kept, lost = goods.product("kept", file_name="kept"), goods.product("lost", file_name="lost")
     fetched(platform, kept)
-    gone = Copy(BlobRef("2026/01/01/gone.tar", 512, 3, "0" * 64), None, HOUR_START)
+    gone = UrlCopy(BlobRef("2026/01/01/gone.tar", 512, 3, "0" * 64), None, HOUR_START)
     platform.resources.copies.keep({lost.image_url or "": gone})
     for item in (kept, lost):
         shop.gone[(item.image_url or "").removeprefix(shop.url)] = 503

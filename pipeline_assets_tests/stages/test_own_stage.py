@@ -17,7 +17,7 @@ import pytest
 from docs import language
 from pipeline_assets.commands.breakers import open_breaker, reset_breaker
 from pipeline_assets.commands.budget import budgets
-from pipeline_assets.commands.dead_letters import Wanted, dead_letters
+from pipeline_assets.commands.dead_letters import LetterFilter, dead_letters
 from pipeline_assets.commands.plan import plan
 from pipeline_assets.commands.quality import By, quality
 from pipeline_assets.commands.show import show
@@ -190,7 +190,7 @@ def test_every_command_knows_the_stage(own: Platform) -> None:
     assert "language" in shown["stages"]
     assert "language" in {group["stage"] for group in quality(resources, By.STAGE)}
     assert "language" in {each["stage"] for each in budgets(resources) if each["known"]}
-    assert dead_letters(resources, Wanted(stage="language")) == []
+    assert dead_letters(resources, LetterFilter(stage="language")) == []
 
 
 @dataclass(frozen=True)

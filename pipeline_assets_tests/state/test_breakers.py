@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from pipeline_assets.core.breaker import BreakerRule, Call, Mode, Probe
+from pipeline_assets.core.breaker import BreakerRule, Call, Mode, ProbePermit
 from pipeline_assets.errors import CircuitOpen, Overloaded, RateLimited
 from pipeline_assets.state.breakers import BreakerGate, BreakerPermit, BreakerStore, breakers
 from pipeline_assets.state.database import State
@@ -528,4 +528,4 @@ def test_a_breaker_of_an_earlier_version_is_read(state: State, store: BreakerSto
         connection.execute(sa.insert(breakers).values(name=NAME, state=stored, updated_at=1.0))
     loaded = store.load(NAME)
     assert loaded.calls == (Call(1.0, failed=True, slow=False),)
-    assert loaded.probes == (Probe(2, 9.0),)
+    assert loaded.probes == (ProbePermit(2, 9.0),)

@@ -9,11 +9,11 @@ import pytest
 
 from pipeline_assets.state.copies import PER_QUERY, Copies
 from pipeline_assets.state.database import State
-from pipeline_assets.store.blobs import BlobRef, Copy
+from pipeline_assets.store.blobs import BlobRef, UrlCopy
 from pipeline_assets.store.validators import NO_VALIDATORS, Validators
 from pipeline_assets_tests.conftest import HOUR_START
 
-COPY = Copy(BlobRef("2026/03/02/a.tar", 512, 7, "ab" * 32), "text/html", HOUR_START)
+COPY = UrlCopy(BlobRef("2026/03/02/a.tar", 512, 7, "ab" * 32), "text/html", HOUR_START)
 
 
 @pytest.fixture

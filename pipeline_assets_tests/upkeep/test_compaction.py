@@ -12,7 +12,7 @@ from pipeline_assets.errors import LeaseHeld
 from pipeline_assets.resources import Resources
 from pipeline_assets.state import copies as copies_module
 from pipeline_assets.state.copies import Copies
-from pipeline_assets.store.blobs import BlobRef, Copy, pack_bytes
+from pipeline_assets.store.blobs import BlobRef, UrlCopy, pack_bytes
 from pipeline_assets.store.storage import Storage
 from pipeline_assets.upkeep.compaction import Compacted, Rules, compact, look, relocated
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR, Clock, open_resources
@@ -47,7 +47,9 @@ class Store:
 
     def kept(self, **refs: BlobRef) -> None:
         """Note copies by their URLs."""
-        self.resources.copies.keep({url: Copy(ref, None, HOUR_START) for url, ref in refs.items()})
+        self.resources.copies.keep(
+            {url: UrlCopy(ref, None, HOUR_START) for url, ref in refs.items()}
+        )
 
     def read(self, hour: str = HOUR) -> list[bytes | None]:
         """The bytes that the rows refer to."""

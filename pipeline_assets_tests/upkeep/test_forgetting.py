@@ -20,7 +20,7 @@ from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.stages import extract_text, fetch
 from pipeline_assets.state.database import State
 from pipeline_assets.state.decisions import DeadRow
-from pipeline_assets.state.forgotten import ForgottenList
+from pipeline_assets.state.forgotten_list import ForgottenList
 from pipeline_assets.store.blobs import BlobRef, Blobs
 from pipeline_assets.store.s3_storage import S3Storage
 from pipeline_assets.store.tables import TableWriter

@@ -23,7 +23,7 @@ from pipeline_assets.core.names import FALLBACK_DRILL, ITEMS
 from pipeline_assets.core.plan import Planned, Reason
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.status import Status
-from pipeline_assets.drill.judging import Drilled, Example, Limits, alone, drawn, judged
+from pipeline_assets.drill.judging import Drilled, DrillLimits, Example, alone, drawn, judged
 from pipeline_assets.engine.inputs import read_ids, read_works
 from pipeline_assets.engine.orders import Listener
 from pipeline_assets.errors import SettingsError
@@ -87,7 +87,7 @@ MEANINGS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DrillRequest:
     """What to drill with: so many rows of each stage, of one hour or else of the newest ones."""
 
     items: int
@@ -112,7 +112,7 @@ class Unguarded:
         """There is nothing to give back."""
 
 
-def drill(resources: Resources, wanted: Wanted) -> Iterator[Drilled]:
+def drill(resources: Resources, wanted: DrillRequest) -> Iterator[Drilled]:
     """Force every fallback of every stage, one after the other.
 
     Raises `FileNotFoundError` for an hour that was never materialized.
@@ -136,7 +136,7 @@ def fallbacks(settings: Settings) -> list[str]:
     ]
 
 
-def limits(settings: Settings) -> Limits:
+def limits(settings: Settings) -> DrillLimits:
     """What is wanted of fallbacks. Raises `SettingsError` for one that there is not."""
     known = fallbacks(settings)
     for name in settings.drill_agreement:
@@ -144,7 +144,7 @@ def limits(settings: Settings) -> Limits:
             raise SettingsError(
                 "PIPELINE_DRILL_AGREEMENT", name, f"a fallback: one of {', '.join(known)}"
             )
-    return Limits(settings.drill_errors, settings.drill_agreement)
+    return DrillLimits(settings.drill_errors, settings.drill_agreement)
 
 
 def forced(stage: Stage, rung: Rung, examples: list[Example], resources: Resources) -> Drilled:
@@ -165,7 +165,7 @@ def forced(stage: Stage, rung: Rung, examples: list[Example], resources: Resourc
     return judged(stage, rung, examples, climb(lone, planned, env, {}))
 
 
-def _examples(stage: Stage, resources: Resources, wanted: Wanted) -> list[Example]:
+def _examples(stage: Stage, resources: Resources, wanted: DrillRequest) -> list[Example]:
     keys = Keys.of(stage, resources)
     newest = resources.tables.hours(stage.name)[-LOOKED_BACK_HOURS:]
     found: list[Example] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline_assets.search.filters import EVERYTHING, PASSES, Filters
-from pipeline_assets.search.found import candidates_of, hits_of
+from pipeline_assets.search.hits import candidates_of, hits_of
 from pipeline_assets.search.keyword import best_matches, named
 from pipeline_assets.search.nearest import DEPTH, Searched, compared
 from pipeline_assets.search.ranking import Match, fuse

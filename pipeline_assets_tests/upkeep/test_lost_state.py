@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline_assets.commands.dead_letters import EVERYTHING, Wanted, dead_letters, decide
+from pipeline_assets.commands.dead_letters import EVERYTHING, LetterFilter, dead_letters, decide
 from pipeline_assets.core.breaker import BreakerRule
 from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.core.names import DEAD_LETTERS, QUALITY_SUMMARY
@@ -17,7 +17,7 @@ from pipeline_assets.monitoring.derived import derive
 from pipeline_assets.monitoring.known_hours import learn_hours
 from pipeline_assets.stages import STAGES
 from pipeline_assets.state.database import BORN
-from pipeline_assets.upkeep.recovery import recover
+from pipeline_assets.upkeep.lost_state import recover
 from pipeline_assets_tests.conftest import (
     HOUR,
     FickleShop,
@@ -53,7 +53,7 @@ def worked(platform: Platform, goods: Goods) -> Platform:
     platform.run()
     tables = platform.resources.tables
     tables.write(DEAD_LETTERS, HOUR, derive(tables, DEAD_LETTERS, HOUR, 0.8))
-    decide(platform.resources, Verdict.DISCARD, Wanted(items=("lost",)), "the shop moved")
+    decide(platform.resources, Verdict.DISCARD, LetterFilter(items=("lost",)), "the shop moved")
     return platform
 
 

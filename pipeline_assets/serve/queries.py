@@ -101,7 +101,7 @@ class OneItem(Query):
     id: ItemId = Field(description="The item's id.")
 
 
-class Hours(Query):
+class HoursQuery(Query):
     """How far back to look."""
 
     hours: int = Field(default=48, ge=1, le=MAX_HOURS, description="So many of the newest hours.")

@@ -16,8 +16,16 @@ from pipeline_assets.commands.budget import budgets, pause
 from pipeline_assets.core.agreement import same
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import RungCall, Stage
-from pipeline_assets.drill.drill import Wanted, drill, drills, fallbacks, keep, last_drill, limits
-from pipeline_assets.drill.judging import Drilled, Limits, verdict
+from pipeline_assets.drill.forcing import (
+    DrillRequest,
+    drill,
+    drills,
+    fallbacks,
+    keep,
+    last_drill,
+    limits,
+)
+from pipeline_assets.drill.judging import Drilled, DrillLimits, verdict
 from pipeline_assets.errors import SettingsError, UpstreamMissing
 from pipeline_assets.resources import Resources
 from pipeline_assets.sample.catalogue import catalogue
@@ -55,7 +63,7 @@ def names_of(platform: Platform, stage: str) -> set[str]:
 
 def drill_all(resources: Resources, **options: Any) -> dict[str, Drilled]:
     """Drill everything; what came of each fallback by name."""
-    wanted = Wanted(**{"items": 1000, "seed": "seed", **options})
+    wanted = DrillRequest(**{"items": 1000, "seed": "seed", **options})
     return {found.name: found for found in drill(resources, wanted)}
 
 
@@ -110,8 +118,8 @@ class Toy:
 
     def drill_stage(self, stage: Stage, items: int = 1000) -> Drilled:
         """Drill the stage, and no other."""
-        self._patch.setattr("pipeline_assets.drill.drill.all_stages", lambda _settings: (stage,))
-        [found] = drill(self.resources, Wanted(items, "seed"))
+        self._patch.setattr("pipeline_assets.drill.forcing.all_stages", lambda _settings: (stage,))
+        [found] = drill(self.resources, DrillRequest(items, "seed"))
         return found
 
 
@@ -206,9 +214,9 @@ def test_a_fallback_that_agrees_on_seven_rows_of_ten_is_measured_so(toy: Toy) ->
     assert found.supported == 0.7
     assert found.factor == 0.9
     wanted = {"labels.fallback": 0.7}
-    assert not verdict([found], Limits(errors=0.0, agreement=wanted)).disagreeing
+    assert not verdict([found], DrillLimits(errors=0.0, agreement=wanted)).disagreeing
     more = {"labels.fallback": 0.71}
-    assert verdict([found], Limits(errors=0.0, agreement=more)).disagreeing
+    assert verdict([found], DrillLimits(errors=0.0, agreement=more)).disagreeing
 
 
 def test_a_sample_is_as_large_as_it_is_wanted(toy: Toy) -> None:
@@ -274,9 +282,9 @@ def test_a_row_without_what_the_fallback_needs_is_nobodys_fault(toy: Toy) -> Non
     )
     assert found.errors == {"upstream": 1}
     assert found.made == ITEMS - 1
-    assert not verdict([found], Limits(errors=0.0, agreement={})).broken
+    assert not verdict([found], DrillLimits(errors=0.0, agreement={})).broken
     found = toy.drill(fails(UpstreamMissing("there is none")))
-    assert verdict([found], Limits(errors=1.0, agreement={})).broken
+    assert verdict([found], DrillLimits(errors=1.0, agreement={})).broken
 
 
 def test_paid_calls_are_paid_for_and_not_made_while_they_are_paused(toy: Toy) -> None:
@@ -290,7 +298,7 @@ def test_paid_calls_are_paid_for_and_not_made_while_they_are_paused(toy: Toy) ->
     recorder.calls.clear()
     found = toy.drill(recorder, cost_usd=0.01)
     assert (found.errors, found.asked, recorder.calls) == ({"budget": ITEMS}, 0, [])
-    assert not verdict([found], Limits(errors=0.0, agreement={})).broken
+    assert not verdict([found], DrillLimits(errors=0.0, agreement={})).broken
 
 
 def test_rows_that_a_fallback_made_are_no_examples(toy: Toy) -> None:
@@ -384,7 +392,7 @@ def test_drills_are_kept_one_after_the_other_and_the_last_one_is_read(
     """With the hour that each was drilled at, and the run."""
     resources = finished_copy.resources
     assert last_drill(resources.tables) == []
-    first = list(drill(resources, Wanted(10, "seed")))
+    first = list(drill(resources, DrillRequest(10, "seed")))
     keep(resources, first, resources.clock(), "first")
     assert last_drill(resources.tables) == first
     second = [replace(first[0], errors={"internal": 2}, error="why")]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import ContractError, without_secrets
 from pipeline_assets.state.database import BORN, facts
-from pipeline_assets.store.blobs import BlobRef, Copy
+from pipeline_assets.store.blobs import BlobRef, UrlCopy
 from pipeline_assets.store.tables import ROW_GROUP_ROWS, check_version, table_name
 from pipeline_assets.store.validators import Validators
 
@@ -100,12 +100,12 @@ def _restore_copies(resources: Resources, hour: str) -> int:
     return resources.tables.reading(table_name(FETCHED, hour), keep_all)
 
 
-def _copies(batch: pa.RecordBatch) -> dict[str, Copy]:
+def _copies(batch: pa.RecordBatch) -> dict[str, UrlCopy]:
     """Where the bytes of the URLs of some rows lie."""
     ok = batch.filter(pc.equal(batch["status"], Status.OK))
     rows = sorted(ok.to_pylist(), key=lambda row: row["fetched_at"])
     return {
-        row["url"]: Copy(
+        row["url"]: UrlCopy(
             BlobRef(*(row[name] for name in BLOB_COLUMNS)),
             row["content_type"],
             row["fetched_at"],

@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from pipeline_assets import definitions
+from pipeline_assets.core.names import FALLBACK_DRILL, RETENTION
+from pipeline_assets.definitions import defs
+from pipeline_assets_tests import hours
 
 BERLIN_IN_SUMMER = timezone(timedelta(hours=2))
 
@@ -81,3 +85,42 @@ def test_the_rejects_are_recorded_ten_past_each_hour() -> None:
     )
     (request,) = schedule.evaluate_tick(context).run_requests or ()
     assert request.partition_key is None
+
+
+def test_it_drills_on_sunday_mornings() -> None:
+    """A tick asks for one run, of no hour."""
+    schedule = defs.resolve_schedule_def("weekly_drill")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("15 4 * * 0", "UTC")
+    sunday = datetime(2026, 3, 1, 4, 15, tzinfo=UTC)
+    assert sunday.strftime("%A") == "Sunday"
+    context = dg.build_schedule_context(
+        scheduled_execution_time=sunday, repository_def=defs.get_repository_def()
+    )
+    (request,) = schedule.evaluate_tick(context).run_requests or ()
+    assert (schedule.job_name, request.partition_key) == ("drill", None)
+
+
+def test_the_job_is_the_drill_with_its_check() -> None:
+    """And no other job has it."""
+    layer = defs.resolve_job_def("drill").asset_layer
+    assert {key.to_user_string() for key in layer.selected_asset_keys} == {FALLBACK_DRILL}
+    assert {key.name for key in layer.asset_graph.asset_check_keys} == {"fallbacks_work"}
+    hour = defs.resolve_job_def("hour").asset_layer
+    assert dg.AssetKey(FALLBACK_DRILL) not in hour.selected_asset_keys
+
+
+def test_it_runs_each_morning() -> None:
+    """At an hour in which little else does."""
+    schedule = defs.resolve_schedule_def("daily_retention")
+    assert (schedule.cron_schedule, schedule.execution_timezone) == ("45 3 * * *", "UTC")
+    assert schedule.job_name == "clean_up"
+
+
+def test_the_asset_says_what_went(tmp_path: Path) -> None:
+    """Of an empty data root, nothing."""
+    values = hours.environment_of(tmp_path / "data", "http://127.0.0.1:9")
+    with hours.environment(values, tmp_path):
+        result = hours.executed(hours.asset(RETENTION), hour=None)
+    assert result.success, hours.failure(result)
+    said = hours.shown(result)[RETENTION]
+    assert (said["superseded_rows"], said["packs_removed"], said["copies"]) == (0, 0, 0)
