@@ -7,10 +7,7 @@ from functools import cache, partial
 import pyarrow as pa
 from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
-from pipeline_assets.core.rows import Made, Outcome, Work
-from pipeline_assets.core.stage import Rung, Stage
-from pipeline_assets.errors import Unsupported
-from pipeline_assets.stages.common import tool
+from pipeline_assets.api import Made, Outcome, Rung, Stage, Unsupported, Work, tool
 
 STATUS, TEXT = "extracted_text.status", "extracted_text.text"
 COMMON = {

@@ -3,7 +3,7 @@
 Imports neither torch nor great_expectations: every code server and every run pays for this.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
@@ -14,12 +14,12 @@ from pipeline_assets.assets.derived import (
 )
 from pipeline_assets.assets.drill import fallback_drill_asset, fallbacks_check
 from pipeline_assets.assets.items import feed_rejects_asset, items_asset
+from pipeline_assets.assets.location import Location
 from pipeline_assets.assets.monitoring import (
     drift_asset,
     hour_statistics_asset,
     item_features_asset,
 )
-from pipeline_assets.assets.partitions import hourly
 from pipeline_assets.assets.reliability import reliability_asset
 from pipeline_assets.assets.retention import retention_asset
 from pipeline_assets.assets.stages import stage_asset
@@ -41,32 +41,70 @@ from pipeline_assets.automation.schedules import (
     hourly_schedule,
     weekly_drill,
 )
-from pipeline_assets.checks.freshness import freshness_check, hourly_tables
+from pipeline_assets.checks.freshness import freshness_check
 from pipeline_assets.checks.monitoring import drift_check, volume_check
 from pipeline_assets.checks.tables import table_checks
 from pipeline_assets.logs import configure_dagster
 from pipeline_assets.monitoring.derived import DERIVED
 from pipeline_assets.settings import Settings, load_settings
-from pipeline_assets.stages import all_stages, strict_tables
+from pipeline_assets.stages import all_stages
 
 
-def _assets(
-    settings: Settings, hours: dg.HourlyPartitionsDefinition
-) -> Iterator[dg.AssetsDefinition | dg.AssetSpec]:
-    strict = strict_tables(settings)
-    yield feed_rejects_asset()
-    yield items_asset(hours)
-    yield from (stage_asset(stage, hours, strict) for stage in all_stages(settings))
-    yield search_index_asset(hours)
-    yield from (derived_asset(name, hours) for name in DERIVED)
-    yield recovery_asset(hours)
-    yield reliability_asset(hours)
-    yield item_features_asset(hours)
-    yield hour_statistics_asset(hours)
-    yield drift_asset(hours)
-    yield fallback_drill_asset(settings)
-    yield retention_asset()
-    yield accelerator_asset()
+def build_definitions(
+    settings: Settings | None = None, *, key_prefix: Sequence[str] = ()
+) -> dg.Definitions:
+    """The whole platform, to be merged into a code location: `Definitions.merge(ours, yours)`.
+
+    `settings` are by default those of the environment; runs, sensors and workers go by them.
+    `key_prefix` comes before the name in every asset key, so that `enriched_items` is
+    `AssetKey([*key_prefix, "enriched_items"])`; jobs, sensors and schedules keep their names.
+    Raises `SettingsError` for a setting that cannot be.
+    """
+    location = Location(settings or load_settings(), tuple(key_prefix), settings is None)
+    hour, heal = hour_job(location), heal_job(location)
+    scheduled = [
+        hourly_rejects(location),
+        weekly_drill(location),
+        daily_retention(location),
+        hourly_freshness(location),
+    ]
+    return dg.Definitions(
+        assets=[_kept_fresh(asset, location.settings) for asset in _assets(location)],
+        asset_checks=[
+            *table_checks(location),
+            volume_check(location),
+            drift_check(location),
+            freshness_check(location),
+            fallbacks_check(location),
+        ],
+        jobs=[hour, heal, *(each.job for each in scheduled)],
+        sensors=[
+            accelerator_sensor(location),
+            asking_sensor(HEAL, location, heal),
+            asking_sensor(RETRY, location, heal),
+            asking_sensor(FEED_CHANGED, location, hour),
+            alerts_sensor(location),
+        ],
+        schedules=[hourly_schedule(hour), *(each.schedule for each in scheduled)],
+        resources={RESOURCE: AcceleratorHealth(location)},
+        executor=dg.in_process_executor,
+    )
+
+
+def _assets(location: Location) -> Iterator[dg.AssetsDefinition | dg.AssetSpec]:
+    yield feed_rejects_asset(location)
+    yield items_asset(location)
+    yield from (stage_asset(stage, location) for stage in all_stages(location.settings))
+    yield search_index_asset(location)
+    yield from (derived_asset(name, location) for name in DERIVED)
+    yield recovery_asset(location)
+    yield reliability_asset(location)
+    yield item_features_asset(location)
+    yield hour_statistics_asset(location)
+    yield drift_asset(location)
+    yield fallback_drill_asset(location)
+    yield retention_asset(location)
+    yield accelerator_asset(location)
 
 
 def _kept_fresh(
@@ -79,33 +117,5 @@ def _kept_fresh(
     return asset.map_asset_specs(lambda spec: dg.apply_freshness_policy(spec, policy))
 
 
-def _definitions() -> dg.Definitions:
-    settings = load_settings()
-    configure_dagster(settings.log_format)
-    hours = hourly(settings)
-    hour, heal = hour_job(), heal_job(settings)
-    scheduled = [hourly_rejects(), weekly_drill(), daily_retention(), hourly_freshness()]
-    return dg.Definitions(
-        assets=[_kept_fresh(asset, settings) for asset in _assets(settings, hours)],
-        asset_checks=[
-            *table_checks(settings, hours),
-            volume_check(hours),
-            drift_check(hours),
-            freshness_check(hourly_tables(settings)),
-            fallbacks_check(),
-        ],
-        jobs=[hour, heal, *(each.job for each in scheduled)],
-        sensors=[
-            accelerator_sensor(),
-            asking_sensor(HEAL, heal),
-            asking_sensor(RETRY, heal),
-            asking_sensor(FEED_CHANGED, hour),
-            alerts_sensor(),
-        ],
-        schedules=[hourly_schedule(hour), *(each.schedule for each in scheduled)],
-        resources={RESOURCE: AcceleratorHealth()},
-        executor=dg.in_process_executor,
-    )
-
-
-defs = _definitions()
+configure_dagster(load_settings().log_format)
+defs = build_definitions()

@@ -15,10 +15,12 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from pipeline_assets.checks.freshness import KEY as FRESHNESS
+from pipeline_assets.assets.location import Location
+from pipeline_assets.checks.freshness import freshness_key
 from pipeline_assets.cli import main
 from pipeline_assets.definitions import defs
 from pipeline_assets.sample.catalogue import CatalogueItem, catalogue, write_feed
+from pipeline_assets.settings import load_settings
 from pipeline_assets.stages import STAGES
 from pipeline_assets.store.storage import Storage, storage_at
 from pipeline_assets.store.tables import Tables
@@ -99,7 +101,10 @@ def executed(
     return dg.materialize(
         EVERYTHING,
         partition_key=hour,
-        selection=selection - dg.AssetSelection.checks(FRESHNESS),  # the hours are of the past
+        selection=selection
+        - dg.AssetSelection.checks(
+            freshness_key(Location(load_settings()))
+        ),  # the hours are of the past
         run_config={
             "ops": dict(ops or {}),
             "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},

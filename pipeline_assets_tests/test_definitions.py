@@ -1,11 +1,9 @@
 """What Dagster loads, and what loading it costs."""
 
-import importlib
 import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import dagster as dg
@@ -20,7 +18,7 @@ from pipeline_assets.core.names import (
     REJECTS,
     RETENTION,
 )
-from pipeline_assets.definitions import defs
+from pipeline_assets.definitions import build_definitions, defs
 from pipeline_assets.drill.forcing import SCHEMA as DRILL_SCHEMA
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.ingest.items import REJECTS_SCHEMA, SCHEMA
@@ -28,7 +26,6 @@ from pipeline_assets.stages import STAGES
 
 MODULE = "pipeline_assets.definitions"
 ROOT = Path(__file__).parents[1]
-PATIENCE_S = 10.0
 HEAVY = ("torch", "torchvision", "open_clip", "great_expectations", "faiss", "trafilatura")
 GROUPS = {
     "ingest": {"items", "feed_rejects", "fetched", "validated"},
@@ -85,16 +82,13 @@ def load(**settings: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_loading_imports_no_heavy_library_and_is_soon_done() -> None:
-    """Every code server and every run pays for this; the benchmark has the exact figure."""
-    started = time.monotonic()
+def test_loading_imports_no_heavy_library() -> None:
+    """Every code server and every run pays for this; the benchmark has the figure."""
     loaded = load()
-    took_s = time.monotonic() - started
     assert loaded.returncode == 0, loaded.stderr
     modules = set(json.loads(loaded.stdout))
     assert MODULE in modules
     assert not modules & set(HEAVY)
-    assert took_s < PATIENCE_S
 
 
 def test_bad_settings_stop_the_load_in_a_line_that_names_the_field() -> None:
@@ -123,9 +117,8 @@ def test_each_bad_setting_is_named_with_its_value(
 ) -> None:
     """Nothing is loaded with a setting that means something else than it says."""
     monkeypatch.setenv(field, value)
-    definitions = importlib.import_module(MODULE)
     with pytest.raises(SettingsError, match=field) as caught:
-        definitions._definitions()
+        build_definitions()
     assert value in str(caught.value)
 
 

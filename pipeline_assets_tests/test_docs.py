@@ -17,7 +17,7 @@ from pipeline_assets.errors import Overloaded, RateLimited, RowError, Unavailabl
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "adding-a-stage.md").read_text()
-LANGUAGE, PROVIDER = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+LANGUAGE, PROVIDER, _LOCATION = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 def test_the_page_shows_the_file_as_it_is() -> None:

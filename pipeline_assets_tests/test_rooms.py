@@ -18,7 +18,7 @@ ABOVE_THE_LINE = (
 """None of these takes `Resources`: what a function of theirs touches is in its signature."""
 BELOW_THE_LINE = (
     *("ingest", "stages", "upkeep", "engine", "monitoring", "drill", "assets", "checks"),
-    *("automation", "definitions", "commands", "analytics", "serve", "cli"),
+    *("automation", "definitions", "commands", "api", "analytics", "serve", "cli"),
 )
 ORDER = (*ABOVE_THE_LINE, *BELOW_THE_LINE)
 RULE = (

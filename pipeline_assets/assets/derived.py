@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import pyarrow as pa
 
-from pipeline_assets.assets.opening import opened
+from pipeline_assets.assets.location import Location
 from pipeline_assets.assets.shown import as_metadata, column_schema, table_metadata
 from pipeline_assets.assets.stages import OWNERS
 from pipeline_assets.core.names import ENRICHED, QUALITY_SUMMARY, RECOVERY, SEARCH_INDEX
@@ -53,7 +53,7 @@ def _keep_in_index(resources: "Resources", hour: str, table: pa.Table) -> None:
     resources.hours.keep(hour, table)
 
 
-def derived_asset(name: str, hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+def derived_asset(name: str, location: Location) -> dg.AssetsDefinition:
     """The asset of the derived table of this name."""
     table = DERIVED[name]
 
@@ -64,10 +64,10 @@ def derived_asset(name: str, hours: dg.HourlyPartitionsDefinition) -> dg.AssetsD
 
     published = _keep_in_index if name == QUALITY_SUMMARY else _nothing_else
     made = MadeTable(name, table.description, table.meanings, make, published=published)
-    return made_asset(made, hours)
+    return made_asset(made, location)
 
 
-def recovery_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+def recovery_asset(location: Location) -> dg.AssetsDefinition:
     """The asset of how soon degraded items healed."""
 
     def make(resources: "Resources", hour: str) -> pa.Table:
@@ -82,24 +82,25 @@ def recovery_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
         RECOVERY_MEANINGS,
         make,
     )
-    return made_asset(made, hours)
+    return made_asset(made, location)
 
 
-def search_index_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+def search_index_asset(location: Location) -> dg.AssetsDefinition:
     """The search index: an hour that is built or healed again replaces just its own entries."""
 
     @dg.asset(
         name=SEARCH_INDEX,
+        key_prefix=location.key_prefix,
         description="Keyword and vector index over the current items.",
-        deps=[ENRICHED],
-        partitions_def=hours,
+        deps=location.keys([ENRICHED]),
+        partitions_def=location.hours,
         group_name="search",
         owners=OWNERS,
         kinds={"sqlite", "faiss"},
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         hour = context.partition_key
-        with opened() as resources:
+        with location.opened() as resources:
             indexed = resources.search.replace_hour(hour, resources.tables.read(ENRICHED, hour))
             current = resources.search.count()
         return dg.MaterializeResult(
@@ -114,21 +115,22 @@ def search_index_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinit
     return asset
 
 
-def made_asset(made: MadeTable, hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+def made_asset(made: MadeTable, location: Location) -> dg.AssetsDefinition:
     """The asset of a table that is made of others."""
 
     @dg.asset(
         name=made.name,
+        key_prefix=location.key_prefix,
         description=made.description,
-        deps=list(made.after),
-        partitions_def=hours,
+        deps=location.keys(made.after),
+        partitions_def=location.hours,
         group_name="monitoring",
         owners=OWNERS,
         kinds={"parquet", "duckdb"},
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         hour = context.partition_key
-        with opened() as resources:
+        with location.opened() as resources:
             table = made.make(resources, hour)
             with (
                 resources.leases.acquire(f"{made.name}/{hour}") as lease,

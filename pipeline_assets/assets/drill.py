@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from pipeline_assets.assets.opening import opened
+from pipeline_assets.assets.location import Location
 from pipeline_assets.assets.progress import Progress
 from pipeline_assets.assets.shown import as_metadata, column_schema
 from pipeline_assets.assets.stages import ACCELERATOR_POOL, OWNERS
@@ -22,7 +22,6 @@ from pipeline_assets.drill.forcing import (
     limits,
 )
 from pipeline_assets.drill.judging import Drilled, advice, verdict
-from pipeline_assets.settings import Settings
 from pipeline_assets.stages import all_stages
 
 FALLBACKS_WORK = "fallbacks_work"
@@ -36,15 +35,16 @@ class DrillOptions(dg.Config):
     hour: str | None = None
 
 
-def fallback_drill_asset(settings: Settings) -> dg.AssetsDefinition:
+def fallback_drill_asset(location: Location) -> dg.AssetsDefinition:
     """Every drill there ever was."""
-    stages = [stage for stage in all_stages(settings) if len(stage.rungs) > 1]
+    stages = [stage for stage in all_stages(location.settings) if len(stage.rungs) > 1]
     accelerated = any(rung.accelerated for stage in stages for rung in stage.rungs[1:])
 
     @dg.asset(
         name=FALLBACK_DRILL,
+        key_prefix=location.key_prefix,
         description="What forcing each fallback on rows of the primary came to, at every drill.",
-        deps=[stage.name for stage in stages],
+        deps=location.keys(stage.name for stage in stages),
         group_name="monitoring",
         owners=OWNERS,
         kinds={"parquet"},
@@ -54,7 +54,7 @@ def fallback_drill_asset(settings: Settings) -> dg.AssetsDefinition:
     def asset(
         context: dg.AssetExecutionContext, config: DrillOptions
     ) -> dg.MaterializeResult[None]:
-        with opened() as resources:
+        with location.opened() as resources:
             now = resources.clock()
             default = resources.settings.drill_items
             items = default if config.items is None else config.items
@@ -71,17 +71,17 @@ def fallback_drill_asset(settings: Settings) -> dg.AssetsDefinition:
     return asset
 
 
-def fallbacks_check() -> dg.AssetChecksDefinition:
+def fallbacks_check(location: Location) -> dg.AssetChecksDefinition:
     """Fails for a fallback that makes no values (an error) or other ones (a warning)."""
 
     @dg.asset_check(
-        asset=FALLBACK_DRILL,
+        asset=location.key(FALLBACK_DRILL),
         name=FALLBACKS_WORK,
         description="In the last drill every fallback made values, and those agreed with the "
         "primary's as far as is wanted.",
     )
     def check() -> dg.AssetCheckResult:
-        with opened() as resources:
+        with location.opened() as resources:
             found = last_drill(resources.tables)
             said = verdict(found, limits(resources.settings))
         wrong = (*said.broken, *said.disagreeing)

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from pipeline_assets.assets.opening import opened
+from pipeline_assets.assets.location import Location
 from pipeline_assets.assets.shown import (
     as_metadata,
     column_schema,
@@ -22,13 +22,14 @@ from pipeline_assets.ingest.rejects import materialize_rejects
 from pipeline_assets.store.tables import WHOLE
 
 
-def items_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+def items_asset(location: Location) -> dg.AssetsDefinition:
     """The feed's rows, by hour."""
 
     @dg.asset(
         name=ITEMS,
+        key_prefix=location.key_prefix,
         description="The feed's rows of an hour; a bad row is here too, failed, with its reason.",
-        partitions_def=hours,
+        partitions_def=location.hours,
         group_name="ingest",
         owners=OWNERS,
         kinds={"parquet"},
@@ -36,7 +37,7 @@ def items_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
     )
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         hour = context.partition_key
-        with opened() as resources:
+        with location.opened() as resources:
             report = materialize_items(resources, hour, context.run.run_id)
             table = resources.tables.read(ITEMS, hour)
             threshold = resources.settings.quality_threshold
@@ -60,11 +61,12 @@ def items_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
     return asset
 
 
-def feed_rejects_asset() -> dg.AssetsDefinition:
+def feed_rejects_asset(location: Location) -> dg.AssetsDefinition:
     """The feed's rows that are in no hour."""
 
     @dg.asset(
         name=REJECTS,
+        key_prefix=location.key_prefix,
         description="Feed rows that are in no hour's items, by file and line, with the reason.",
         group_name="ingest",
         owners=OWNERS,
@@ -72,7 +74,7 @@ def feed_rejects_asset() -> dg.AssetsDefinition:
         metadata=column_schema(REJECTS_SCHEMA, REJECTS_MEANINGS),
     )
     def asset() -> dg.MaterializeResult[None]:
-        with opened() as resources:
+        with location.opened() as resources:
             materialize_rejects(resources)
             table = resources.tables.read(REJECTS, WHOLE)
         return dg.MaterializeResult(metadata=table_metadata(table))

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets.assets.derived import MadeTable, made_asset
+from pipeline_assets.assets.location import Location
 from pipeline_assets.assets.shown import table_metadata
 from pipeline_assets.core.names import DRIFT, ENRICHED, HOUR_STATISTICS, ITEM_FEATURES
 from pipeline_assets.monitoring import drift, hour_statistics, item_features
@@ -19,7 +20,7 @@ WATCHED = (ITEM_FEATURES, HOUR_STATISTICS, DRIFT)
 """What is made again when an hour is healed: healed labels and vectors are others."""
 
 
-def item_features_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+def item_features_asset(location: Location) -> dg.AssetsDefinition:
     """The asset of what is measured of each item."""
 
     def make(resources: "Resources", hour: str) -> pa.Table:
@@ -31,10 +32,10 @@ def item_features_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefini
         item_features.MEANINGS,
         make,
     )
-    return made_asset(made, hours)
+    return made_asset(made, location)
 
 
-def hour_statistics_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+def hour_statistics_asset(location: Location) -> dg.AssetsDefinition:
     """The asset of an hour's statistics."""
 
     def make(resources: "Resources", hour: str) -> pa.Table:
@@ -51,10 +52,10 @@ def hour_statistics_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefi
         after=(ENRICHED, ITEM_FEATURES),
         shows=shows,
     )
-    return made_asset(made, hours)
+    return made_asset(made, location)
 
 
-def drift_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+def drift_asset(location: Location) -> dg.AssetsDefinition:
     """The asset of the drift table."""
 
     def shows(table: pa.Table) -> dict[str, Any]:
@@ -73,4 +74,4 @@ def drift_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
         after=(ITEM_FEATURES,),
         shows=shows,
     )
-    return made_asset(made, hours)
+    return made_asset(made, location)

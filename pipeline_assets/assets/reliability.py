@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipeline_assets.assets.derived import MadeTable, made_asset
+from pipeline_assets.assets.location import Location
 from pipeline_assets.assets.shown import markdown, table_metadata
 from pipeline_assets.core.hours import hour_end, hour_start
-from pipeline_assets.core.names import ENRICHED, RECOVERY, RELIABILITY
+from pipeline_assets.core.names import ENRICHED, RECOVERY, RELIABILITY, SEARCH_INDEX
 from pipeline_assets.monitoring.findable import findable
 from pipeline_assets.monitoring.reliability import FINDABLE, MEANINGS, USABLE, WORKFLOW, reliability
 from pipeline_assets.stages import stage_tables
@@ -22,17 +23,17 @@ RATES = {WORKFLOW: "rate_workflow", USABLE: "rate_usable", FINDABLE: "rate_finda
 """The figures of items, and what they are called where they are plotted."""
 
 
-def reliability_asset(hours: dg.HourlyPartitionsDefinition) -> dg.AssetsDefinition:
+def reliability_asset(location: Location) -> dg.AssetsDefinition:
     """The asset of the figures; the last of an hour, since it searches and counts what healed."""
     made = MadeTable(
         RELIABILITY,
         "Success rates of calls, stages, items and searches; retries, cost, breakers and healing.",
         MEANINGS,
         _make,
-        after=(ENRICHED, RECOVERY, "search_index"),
+        after=(ENRICHED, RECOVERY, SEARCH_INDEX),
         shows=reliability_metadata,
     )
-    return made_asset(made, hours)
+    return made_asset(made, location)
 
 
 def _make(resources: "Resources", hour: str) -> pa.Table:

@@ -2,17 +2,18 @@
 
 import dagster as dg
 
-from pipeline_assets.assets.opening import opened
+from pipeline_assets.assets.location import Location
 from pipeline_assets.assets.shown import as_metadata
 from pipeline_assets.assets.stages import OWNERS
 from pipeline_assets.core.names import RETENTION
 
 
-def retention_asset() -> dg.AssetsDefinition:
+def retention_asset(location: Location) -> dg.AssetsDefinition:
     """What is old enough goes; the numbers are kept."""
 
     @dg.asset(
         name=RETENTION,
+        key_prefix=location.key_prefix,
         description="What is old enough goes: superseded rows, work, copies, unused bytes.",
         group_name="platform",
         owners=OWNERS,
@@ -21,7 +22,7 @@ def retention_asset() -> dg.AssetsDefinition:
     def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
         from pipeline_assets.upkeep.retention import figures, retain  # noqa: PLC0415 - loads adapters
 
-        with opened() as resources:
+        with location.opened() as resources:
             done = figures(retain(resources))
         for why in done["waits"]:
             context.log.warning("waits for the next time: %s", why)

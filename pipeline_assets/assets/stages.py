@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from pipeline_assets.assets.opening import opened
+from pipeline_assets.assets.location import Location
 from pipeline_assets.assets.progress import Progress
 from pipeline_assets.assets.shown import as_metadata, column_schema, report_metadata, stage_metadata
 from pipeline_assets.core.stage import Stage
@@ -23,16 +23,15 @@ class RunOptions(dg.Config):
     only_improvable: bool = False
 
 
-def stage_asset(
-    stage: Stage, hours: dg.HourlyPartitionsDefinition, strict: frozenset[str]
-) -> dg.AssetsDefinition:
-    """The asset of a stage's table; failed rows of the tables in `strict` block it."""
+def stage_asset(stage: Stage, location: Location) -> dg.AssetsDefinition:
+    """The asset of a stage's table."""
 
     @dg.asset(
         name=stage.name,
+        key_prefix=location.key_prefix,
         description=stage.description,
-        deps=list(stage.upstream),
-        partitions_def=hours,
+        deps=location.keys(stage.upstream),
+        partitions_def=location.hours,
         group_name=stage.group,
         owners=OWNERS,
         kinds=set(stage.kinds),
@@ -48,9 +47,9 @@ def stage_asset(
             items=frozenset(config.items),
             force=config.force,
             only_improvable=config.only_improvable,
-            strict=strict,
+            strict=location.strict,
         )
-        with opened() as resources, polite_stop() as stop:
+        with location.opened() as resources, polite_stop() as stop:
             rows = resources.tables.rows("items", hour) * (len(ROLES) if stage.per_resource else 1)
             progress = Progress(context.log, stage.name, rows)
             listener = Listener(finished=progress, stopped=stop, sleep=stop.sleep)

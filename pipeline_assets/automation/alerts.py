@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from pipeline_assets.assets.opening import opened
+from pipeline_assets.assets.location import Location
 
 if TYPE_CHECKING:
     from pipeline_assets.alerting.book import Delivered
@@ -19,7 +19,7 @@ FIRST_LOOK_BACK_S = 86_400.0
 """A new installation hears of what failed today, not of its whole past."""
 
 
-def alerts_sensor() -> dg.SensorDefinition:
+def alerts_sensor(location: Location) -> dg.SensorDefinition:
     """Looks at runs, checks, breakers, health, hours and objectives, and sends what is new."""
 
     @dg.sensor(
@@ -29,7 +29,7 @@ def alerts_sensor() -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with opened() as resources:
+        with location.opened() as resources:
             since = float(context.cursor) if context.cursor else None
             return _tick(resources, context.instance, since)
 

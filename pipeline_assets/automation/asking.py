@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import dagster as dg
 
-from pipeline_assets.assets.opening import opened
+from pipeline_assets.assets.location import Location
 from pipeline_assets.healing.rules import (
     NotAsked,
     Priority,
@@ -97,12 +97,12 @@ class Cause(ABC):
         """A last look at an hour that is about to be asked for."""
         return True
 
-    def run_config(self, settings: "Settings") -> dict[str, Any]:  # noqa: ARG002 - likewise
+    def run_config(self, location: Location) -> dict[str, Any]:  # noqa: ARG002 - likewise
         """The configuration of its runs."""
         return {}
 
 
-def asking_sensor(cause: Cause, job: "AssetJob") -> dg.SensorDefinition:
+def asking_sensor(cause: Cause, location: Location, job: "AssetJob") -> dg.SensorDefinition:
     """The sensor that asks for runs of the job; on from the start."""
 
     @dg.sensor(
@@ -113,14 +113,18 @@ def asking_sensor(cause: Cause, job: "AssetJob") -> dg.SensorDefinition:
         default_status=dg.DefaultSensorStatus.RUNNING,
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with opened() as resources:
-            return tick(cause, resources, context.instance, context.cursor)
+        with location.opened() as resources:
+            return tick(cause, location, resources, context.instance, context.cursor)
 
     return sensor
 
 
 def tick(
-    cause: Cause, resources: "Resources", instance: dg.DagsterInstance, cursor: str | None
+    cause: Cause,
+    location: Location,
+    resources: "Resources",
+    instance: dg.DagsterInstance,
+    cursor: str | None,
 ) -> dg.SensorResult:
     """Learn what came of earlier requests, look, and ask for some hours."""
     requests = resources.hour_requests(cause.name)
@@ -146,7 +150,7 @@ def tick(
     requests.keep(found.requests)
     in_flight = sum(each.outcome is None for each in latest.values())
     sentence = _sentence(cause, found, len(wanted), in_flight)
-    config = cause.run_config(resources.settings)
+    config = cause.run_config(location)
     return _said(
         sentence if look.said is None else f"{look.said}; {sentence}",
         look.cursor,

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import dagster as dg
 
-from pipeline_assets.assets.monitoring import WATCHED
+from pipeline_assets.assets.location import Location
 from pipeline_assets.automation.asking import Cause, Look
-from pipeline_assets.checks.freshness import KEY as FRESHNESS
+from pipeline_assets.automation.schedules import hourly_assets
+from pipeline_assets.checks.freshness import freshness_key
 from pipeline_assets.core.hours import hour_name
-from pipeline_assets.core.names import RECOVERY, RELIABILITY, SEARCH_INDEX
+from pipeline_assets.core.names import ITEMS
 from pipeline_assets.healing.hours import WaitsFor
 from pipeline_assets.healing.rules import Request, RequestLimits, WantedHour
-from pipeline_assets.monitoring.derived import DERIVED
 from pipeline_assets.stages import all_stages
 from pipeline_assets.store.rung_calls import read_calls
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from pipeline_assets.settings import Settings
 
 
-def heal_job(settings: "Settings") -> "AssetJob":
+def heal_job(location: Location) -> "AssetJob":
     """An hour from `fetched` on; its feed is not read again."""
-    stages = [stage.name for stage in all_stages(settings)]
-    after = [*DERIVED, RECOVERY, RELIABILITY, *WATCHED, SEARCH_INDEX]
+    names = [name for name in hourly_assets(location.settings) if name != ITEMS]
     return dg.define_asset_job(
         "heal",
-        selection=dg.AssetSelection.assets(*stages, *after) - dg.AssetSelection.checks(FRESHNESS),
+        selection=dg.AssetSelection.assets(*location.keys(names))
+        - dg.AssetSelection.checks(freshness_key(location)),
         executor_def=dg.in_process_executor,
         description="The rows of an hour that may be better now, and what follows from them.",
     )
@@ -70,10 +70,11 @@ class _Improvable(Cause):
         """Which rung a row waits for is the row's own affair."""
         return 0
 
-    def run_config(self, settings: "Settings") -> dict[str, Any]:
+    def run_config(self, location: Location) -> dict[str, Any]:
         """What is current is left alone."""
         options = {"config": {"only_improvable": True}}
-        return {"ops": {stage.name: options for stage in all_stages(settings)}}
+        stages = all_stages(location.settings)
+        return {"ops": {location.op(stage.name): options for stage in stages}}
 
 
 class Heal(_Improvable):

@@ -1,10 +1,11 @@
 """The accelerator's health in Dagster: a resource, an asset that shows it, a sensor that probes."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from pipeline_assets.assets.opening import opened
+from pipeline_assets.assets.location import Location
 from pipeline_assets.assets.shown import as_metadata
 from pipeline_assets.assets.stages import ACCELERATOR_POOL, OWNERS
 from pipeline_assets.core.names import ACCELERATOR
@@ -19,34 +20,37 @@ PROBED_EVERY_S = 30
 takes 1.5 s of processor time; what CUDA takes to start comes on top, and was not measured."""
 
 
-class AcceleratorHealth(dg.ConfigurableResource[None]):
-    """The accelerator's health, as the settings and the state database of the environment have it.
+@dataclass(frozen=True)
+class AcceleratorHealth:
+    """The accelerator's health, as the settings and the state database of a location have it.
 
     Put another object of a subclass in its place, and the sensor goes by what that one says.
     """
 
+    location: Location
+
     def current(self) -> "HealthState":
         """The state, as the probes up to now have left it."""
-        with opened() as resources:
+        with self.location.opened() as resources:
             return resources.health.current()
 
     def probe(self) -> "ProbeResult":
         """Probe the accelerator once, and store what that makes of the state."""
-        with opened() as resources:
+        with self.location.opened() as resources:
             return resources.health.probe(resources.accelerator.health)
 
     def half_open(self) -> list[str]:
         """Let the breakers of the accelerated rungs that wait probe at once; their names."""
         from pipeline_assets.stages import accelerated_rungs  # noqa: PLC0415
 
-        with opened() as resources:
+        with self.location.opened() as resources:
             return resources.breakers.probe_again(accelerated_rungs(resources.settings))
 
 
-def accelerator_asset() -> dg.AssetSpec:
+def accelerator_asset(location: Location) -> dg.AssetSpec:
     """The device itself: nobody materializes it, its changes of health are observed."""
     return dg.AssetSpec(
-        ACCELERATOR,
+        location.key(ACCELERATOR),
         description="The device of the primary model: healthy or not, since when, with the "
         "numbers of the probe that found the change. Observed by the sensor accelerator_health.",
         group_name="platform",
@@ -55,7 +59,7 @@ def accelerator_asset() -> dg.AssetSpec:
     )
 
 
-def accelerator_sensor() -> dg.SensorDefinition:
+def accelerator_sensor(location: Location) -> dg.SensorDefinition:
     """Probes the accelerator; an observation for each change, and the breakers of a recovery."""
 
     @dg.sensor(
@@ -68,7 +72,7 @@ def accelerator_sensor() -> dg.SensorDefinition:
         "and whatever heals relies on it.",
     )
     def sensor(
-        context: dg.SensorEvaluationContext, accelerator_health: AcceleratorHealth
+        context: dg.SensorEvaluationContext, accelerator_health: dg.ResourceParam[AcceleratorHealth]
     ) -> dg.SensorResult:
         limit_pool(context.instance)
         probe = accelerator_health.probe()
@@ -77,7 +81,9 @@ def accelerator_sensor() -> dg.SensorDefinition:
             return dg.SensorResult(skip_reason=_said(state))
         # By the cursor, not by the state before: what a killed daemon did not tell, the next tells.
         half_open = accelerator_health.half_open() if state.recovered else []
-        observed = dg.AssetObservation(ACCELERATOR, metadata=_metadata(probe, half_open))
+        observed = dg.AssetObservation(
+            location.key(ACCELERATOR), metadata=_metadata(probe, half_open)
+        )
         return dg.SensorResult(skip_reason=_said(state), cursor=state.name, asset_events=[observed])
 
     return sensor

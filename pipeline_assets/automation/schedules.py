@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Final
 
 import dagster as dg
 
-from pipeline_assets.checks.freshness import KEY as FRESHNESS
-from pipeline_assets.core.names import FALLBACK_DRILL, REJECTS, RETENTION
+from pipeline_assets.assets.location import Location
+from pipeline_assets.checks.freshness import freshness_key, hourly_tables
+from pipeline_assets.core.names import FALLBACK_DRILL, REJECTS, RETENTION, SEARCH_INDEX
+from pipeline_assets.settings import Settings
 
 if TYPE_CHECKING:
     from pipeline_assets.automation.dagster_internals import AssetJob, AssetSchedule
@@ -44,13 +46,18 @@ class Scheduled:
     schedule: dg.ScheduleDefinition
 
 
-def hour_job() -> "AssetJob":
-    """Every partitioned asset of one hour."""
+def hourly_assets(settings: Settings) -> tuple[str, ...]:
+    """The assets that have a partition for each hour."""
+    return (*hourly_tables(settings), SEARCH_INDEX)
+
+
+def hour_job(location: Location) -> "AssetJob":
+    """Every asset of one hour."""
+    names = hourly_assets(location.settings)
     return dg.define_asset_job(
         "hour",
-        selection=dg.AssetSelection.all()
-        - dg.AssetSelection.assets(REJECTS, FALLBACK_DRILL, RETENTION)
-        - dg.AssetSelection.checks(FRESHNESS),
+        selection=dg.AssetSelection.assets(*location.keys(names))
+        - dg.AssetSelection.checks(freshness_key(location)),
         executor_def=dg.in_process_executor,
         description="One hour, from the feed to search.",
     )
@@ -66,11 +73,11 @@ def hourly_schedule(job: "AssetJob") -> "AssetSchedule":
     )
 
 
-def hourly_rejects() -> Scheduled:
+def hourly_rejects(location: Location) -> Scheduled:
     """The feed's rows that are in no hour, each hour."""
     return _scheduled(
         "rejects",
-        dg.AssetSelection.assets(REJECTS),
+        dg.AssetSelection.assets(location.key(REJECTS)),
         "Which rows of the feed are in no hour, and why.",
         When(
             "hourly_rejects",
@@ -80,11 +87,11 @@ def hourly_rejects() -> Scheduled:
     )
 
 
-def hourly_freshness() -> Scheduled:
+def hourly_freshness(location: Location) -> Scheduled:
     """The check alone, each hour: no hour that is built can say that none is."""
     return _scheduled(
         "freshness",
-        dg.AssetSelection.checks(FRESHNESS),
+        dg.AssetSelection.checks(freshness_key(location)),
         "Whether hours keep coming.",
         When(
             "hourly_freshness",
@@ -94,11 +101,11 @@ def hourly_freshness() -> Scheduled:
     )
 
 
-def weekly_drill() -> Scheduled:
+def weekly_drill(location: Location) -> Scheduled:
     """The drill with its check, each week: a fallback that is never tried is a broken one."""
     return _scheduled(
         "drill",
-        dg.AssetSelection.assets(FALLBACK_DRILL),
+        dg.AssetSelection.assets(location.key(FALLBACK_DRILL)),
         "Each fallback forced on a sample of recent rows, and measured.",
         When(
             "weekly_drill",
@@ -108,11 +115,11 @@ def weekly_drill() -> Scheduled:
     )
 
 
-def daily_retention() -> Scheduled:
+def daily_retention(location: Location) -> Scheduled:
     """Retention, each day."""
     return _scheduled(
         "clean_up",
-        dg.AssetSelection.assets(RETENTION),
+        dg.AssetSelection.assets(location.key(RETENTION)),
         "What is old enough goes, by the settings PIPELINE_KEEP_….",
         When(
             "daily_retention",

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 import dagster as dg
 
+from pipeline_assets.assets.location import Location
 from pipeline_assets.assets.monitoring import WATCHED
-from pipeline_assets.assets.opening import opened
 from pipeline_assets.core.hours import HOUR, hour_end
 from pipeline_assets.core.names import ENRICHED, RECOVERY, RELIABILITY
 from pipeline_assets.monitoring.derived import DERIVED
@@ -18,23 +18,28 @@ from pipeline_assets.settings import Settings
 from pipeline_assets.stages import stage_tables
 
 NAME = "latest_hour_is_there"
-KEY = dg.AssetCheckKey(dg.AssetKey(ENRICHED), NAME)
 
 
-def freshness_check(tables: Sequence[str]) -> dg.AssetChecksDefinition:
+def freshness_key(location: Location) -> dg.AssetCheckKey:
+    """What Dagster calls the check."""
+    return dg.AssetCheckKey(location.key(ENRICHED), NAME)
+
+
+def freshness_check(location: Location) -> dg.AssetChecksDefinition:
     """Warns when the newest hour of a table is older than PIPELINE_FRESH_WITHIN.
 
     A table that was never built is not looked at: an upgrade may have brought it.
     """
+    tables = hourly_tables(location.settings)
 
     @dg.asset_check(
-        asset=ENRICHED,
+        asset=location.key(ENRICHED),
         name=NAME,
         description="The newest hour of every table has closed less than PIPELINE_FRESH_WITHIN "
         "ago.",
     )
     def check() -> dg.AssetCheckResult:
-        with opened() as resources:
+        with location.opened() as resources:
             built = {name: resources.tables.hours(name)[-1:] for name in tables}
             now, within = resources.clock(), resources.settings.fresh_within
         newest = {name: hours[0] for name, hours in built.items() if hours}

@@ -7,7 +7,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline_assets.assets.opening import opened
+from pipeline_assets.assets.location import Location
 from pipeline_assets.checks.factories import partitioned_check
 from pipeline_assets.core.hours import hour_name, hour_start
 from pipeline_assets.core.names import DRIFT, ITEMS
@@ -18,11 +18,11 @@ from pipeline_assets.store.tables import Tables
 NOTHING_YET = "nothing to compare with yet"
 
 
-def drift_check(hours: dg.HourlyPartitionsDefinition) -> dg.AssetChecksDefinition:
+def drift_check(location: Location) -> dg.AssetChecksDefinition:
     """Warns of features that have moved, and says by how much."""
 
     def judge(partitions: Sequence[str]) -> dg.AssetCheckResult:
-        with opened() as resources:
+        with location.opened() as resources:
             found = {hour: resources.tables.read(DRIFT, hour) for hour in partitions}
         said = {hour: drift.said(table) for hour, table in found.items()}
         moved = sum(pc.sum(table["drifted"]).as_py() or 0 for table in found.values())
@@ -40,10 +40,10 @@ def drift_check(hours: dg.HourlyPartitionsDefinition) -> dg.AssetChecksDefinitio
 
     return partitioned_check(
         "no_drift",
-        asset_key=DRIFT,
+        asset_key=location.key(DRIFT),
         description="No feature of the items has moved, by enough and not by chance.",
         judge=judge,
-        partitions_def=hours,
+        partitions_def=location.hours,
     )
 
 
@@ -56,11 +56,11 @@ def _not_compared(found: Mapping[str, pa.Table]) -> dict[str, str]:
     }
 
 
-def volume_check(hours: dg.HourlyPartitionsDefinition) -> dg.AssetChecksDefinition:
+def volume_check(location: Location) -> dg.AssetChecksDefinition:
     """Warns of an hour that is empty, or far from its usual size."""
 
     def judge(partitions: Sequence[str]) -> dg.AssetCheckResult:
-        with opened() as resources:
+        with location.opened() as resources:
             found = {hour: volume_of(resources.tables, hour) for hour in partitions}
         said = {hour: each.said or "" for hour, each in found.items()}
         return dg.AssetCheckResult(
@@ -72,10 +72,10 @@ def volume_check(hours: dg.HourlyPartitionsDefinition) -> dg.AssetChecksDefiniti
 
     return partitioned_check(
         "volume",
-        asset_key=ITEMS,
+        asset_key=location.key(ITEMS),
         description="The hour is not empty, and about as large as hours like it.",
         judge=judge,
-        partitions_def=hours,
+        partitions_def=location.hours,
     )
 
 

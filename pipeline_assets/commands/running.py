@@ -147,7 +147,7 @@ def _metadata(result: Any) -> Iterator[tuple[str, dict[str, Any]]]:
             for name, value in made.metadata.items()
             if isinstance(value.value, str | int | float)
         }
-        yield made.asset_key.to_user_string(), values
+        yield made.asset_key.path[-1], values
 
 
 def _warnings(result: Any) -> Iterator[str]:

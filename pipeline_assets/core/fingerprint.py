@@ -8,6 +8,7 @@ only for an equal or better rung).
 
 from dataclasses import dataclass
 from hashlib import blake2b
+from importlib.metadata import version
 from typing import Any
 
 from pipeline_assets.core.rows import Work
@@ -21,6 +22,11 @@ def digest(value: object) -> str:
     return blake2b(
         repr(value).encode("utf-8", "surrogatepass"), digest_size=DIGEST_BYTES
     ).hexdigest()
+
+
+def tool(*packages: str) -> str:
+    """A producer's name: the packages with their installed versions."""
+    return "+".join(f"{package}/{version(package)}" for package in packages)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import version
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from pipeline_assets.core.fingerprint import tool  # noqa: F401 - earlier stages look for it here
 from pipeline_assets.core.status import Status
 from pipeline_assets.documents.pictures import decode
 from pipeline_assets.store.blobs import BlobRef
@@ -78,8 +78,3 @@ def blob_of(work: Work, fetched: str, sha256: str) -> BlobRef:
         size=work[f"{fetched}.size"],
         sha256=sha256,
     )
-
-
-def tool(*packages: str) -> str:
-    """A producer's name: the packages with their installed versions."""
-    return "+".join(f"{package}/{version(package)}" for package in packages)

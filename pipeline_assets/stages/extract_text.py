@@ -8,11 +8,12 @@ import pyarrow as pa
 
 from pipeline_assets.core.agreement import same_words
 from pipeline_assets.core.contract import TIMESTAMP
+from pipeline_assets.core.fingerprint import tool
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import classify
-from pipeline_assets.stages.common import blob_of, tool
+from pipeline_assets.stages.common import blob_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 import sqlalchemy as sa
 
+from pipeline_assets.assets.location import Location
 from pipeline_assets.automation import feed_changed
 from pipeline_assets.automation.asking import ASKED_BY, LAUNCHED_WITHIN_S, tick
 from pipeline_assets.automation.feed_changed import (
@@ -58,7 +59,13 @@ class Sensor:
     def tick(self) -> dg.SensorResult:
         """One tick, a minute after the last."""
         self.platform.clock.advance(60)
-        result = tick(FEED_CHANGED, self.platform.resources, self.instance, self.cursor)
+        result = tick(
+            FEED_CHANGED,
+            Location(self.platform.resources.settings),
+            self.platform.resources,
+            self.instance,
+            self.cursor,
+        )
         self.cursor = result.cursor or self.cursor
         return result
 
@@ -321,7 +328,7 @@ def test_no_feed_is_said_and_a_feed_that_cannot_be_read_is_an_error(
     Path(resources.settings.feed).parent.mkdir(parents=True, exist_ok=True)
     Path(resources.settings.feed).write_text("nonsense\n")
     with pytest.raises(FeedError, match="no column 'item_id'"):
-        tick(FEED_CHANGED, resources, instance, None)
+        tick(FEED_CHANGED, Location(resources.settings), resources, instance, None)
 
 
 def test_a_run_that_was_asked_for_works_on_new_and_changed_rows_only(

@@ -10,16 +10,20 @@ import pytest
 from pipeline_assets.accelerator.accelerator import DeviceHealth, Fault, InjectedFault
 from pipeline_assets.accelerator.health import HealthState
 from pipeline_assets.accelerator.health_store import ProbeResult
+from pipeline_assets.assets.location import Location
 from pipeline_assets.automation.health import PROBED_EVERY_S, RESOURCE, AcceleratorHealth
 from pipeline_assets.core.breaker import Mode
 from pipeline_assets.core.names import ACCELERATOR
 from pipeline_assets.definitions import defs
 from pipeline_assets.resources import Resources, opened
+from pipeline_assets.settings import load_settings
 from pipeline_assets.stages import accelerated_rungs
 from pipeline_assets_tests import hours
 
 NAME = "accelerator_health"
 NEEDED = 2
+
+LOCATION = Location(load_settings(), of_environment=True)
 
 
 @pytest.fixture
@@ -55,7 +59,7 @@ class Daemon:
         with dg.build_sensor_context(
             self.instance,
             self.cursor,
-            resources={RESOURCE: AcceleratorHealth(), **resources},
+            resources={RESOURCE: AcceleratorHealth(LOCATION), **resources},
         ) as context:
             return self.sensor.evaluate_tick(context)
 
@@ -169,7 +173,9 @@ class Gpu(AcceleratorHealth):
 
 def test_the_resource_can_be_replaced_and_every_number_of_a_gpu_is_shown(daemon: Daemon) -> None:
     """The UI has types for them: a plot, a time, a list."""
-    assert daemon.tick(**{RESOURCE: Gpu()}) == "unhealthy, epoch 4: the driver reported Xid 79"
+    assert (
+        daemon.tick(**{RESOURCE: Gpu(LOCATION)}) == "unhealthy, epoch 4: the driver reported Xid 79"
+    )
     (ill,) = daemon.told()
     assert ill == {
         "healthy": False,
@@ -191,7 +197,7 @@ def test_the_resource_can_be_replaced_and_every_number_of_a_gpu_is_shown(daemon:
 def test_the_resource_gives_the_current_state(resources: Resources) -> None:
     """To whoever wants to know in a run or a sensor."""
     resources.accelerator.fail(InjectedFault(Fault.UNAVAILABLE))
-    health = AcceleratorHealth()
+    health = AcceleratorHealth(LOCATION)
     assert health.current() == HealthState()
     assert health.current() != health.probe().after == health.current()
 

@@ -70,7 +70,7 @@ def test_before_the_first_hour_has_closed_there_is_nothing_to_ask_for(
 ) -> None:
     """A start in the future is not an error."""
     monkeypatch.setenv("PIPELINE_START", "2026-03-02T06:00:00Z")
-    late = definitions._definitions()
+    late = definitions.build_definitions()
     assert asked_for(datetime(2026, 3, 2, 6, 5, tzinfo=UTC), late) == []
     assert asked_for(datetime(2026, 3, 2, 7, 5, tzinfo=UTC), late) == ["2026-03-02-06"]
 

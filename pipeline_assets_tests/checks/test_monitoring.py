@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from pipeline_assets.assets.partitions import hourly
+from pipeline_assets.assets.location import Location
 from pipeline_assets.checks.monitoring import drift_check, volume_check
 from pipeline_assets.core.hours import hour_name
 from pipeline_assets.core.names import DRIFT, ITEMS
@@ -22,16 +22,16 @@ from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR, HOUR_START
 from pipeline_assets_tests.synthetic import Source
 
-Check = Callable[[dg.HourlyPartitionsDefinition], dg.AssetChecksDefinition]
+Check = Callable[[Location], dg.AssetChecksDefinition]
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def checked(data: Path, asset: str, check: Check) -> dg.AssetCheckEvaluation:
     """What a check says of the hour, whose table is there already."""
     with hours.environment({"PIPELINE_DATA": str(data)}, data.parent):
-        each_hour = hourly(load_settings())
-        there = dg.asset(name=asset, partitions_def=each_hour)(lambda: None)
-        run = dg.materialize([there, check(each_hour)], partition_key=HOUR, run_config=QUIET)
+        location = Location(load_settings())
+        there = dg.asset(name=asset, partitions_def=location.hours)(lambda: None)
+        run = dg.materialize([there, check(location)], partition_key=HOUR, run_config=QUIET)
     [said] = run.get_asset_check_evaluations()
     assert (said.partition, said.blocking) == (HOUR, False)
     return said
