@@ -12,10 +12,10 @@ import pytest
 
 from pipeline_assets import api
 from pipeline_assets.errors import RowError
-from pipeline_assets_tests import hours
+from pipeline_assets_tests import REPOSITORY, hours
 from pipeline_assets_tests.conftest import HOUR, FickleShop, Goods
 
-PAGE = (Path(__file__).parents[1] / "docs" / "adding-a-stage.md").read_text()
+PAGE = (REPOSITORY / "docs" / "adding-a-stage.md").read_text()
 LOCATION = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[2]
 PREFIX = "enrichment"
 

@@ -21,7 +21,7 @@ from pipeline_assets.resources import opened
 from pipeline_assets.sample.catalogue import catalogue, write_feed
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.stages import STAGES
-from pipeline_assets_tests import hours
+from pipeline_assets_tests import REPOSITORY, hours
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, NEXT_HOUR
 from pipeline_assets_tests.hours import HOSTILE, NAME_ONLY, Finished, command
 
@@ -623,7 +623,7 @@ def test_an_empty_dagster_home_is_none(empty: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_dagster_yaml_in_this_folder_keeps_the_runs(empty: Path) -> None:
     """So that a run of the command line is in the UI like any other."""
-    shutil.copy(Path(__file__).parents[1] / "dagster.yaml", Path.cwd())
+    shutil.copy(REPOSITORY / "dagster.yaml", Path.cwd())
     with running.instance() as dagster:
         assert not dagster.is_ephemeral
         assert running.run_rejects(dagster) == 0

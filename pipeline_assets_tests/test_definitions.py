@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import dagster as dg
 import pyarrow as pa
@@ -23,9 +22,9 @@ from pipeline_assets.drill.forcing import SCHEMA as DRILL_SCHEMA
 from pipeline_assets.errors import SettingsError
 from pipeline_assets.ingest.items import REJECTS_SCHEMA, SCHEMA
 from pipeline_assets.stages import STAGES
+from pipeline_assets_tests import REPOSITORY
 
 MODULE = "pipeline_assets.definitions"
-ROOT = Path(__file__).parents[1]
 HEAVY = ("torch", "torchvision", "open_clip", "great_expectations", "faiss", "trafilatura")
 GROUPS = {
     "ingest": {"items", "feed_rejects", "fetched", "validated"},
@@ -75,7 +74,7 @@ def load(**settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code],
         env={**clean, **settings},
-        cwd=ROOT,
+        cwd=REPOSITORY,
         capture_output=True,
         text=True,
         check=False,

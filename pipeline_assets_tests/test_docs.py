@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import fields
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +13,9 @@ import pytest
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.errors import Overloaded, RateLimited, RowError, Unavailable
+from pipeline_assets_tests import REPOSITORY
 
-DOCS = Path(__file__).parents[1] / "docs"
+DOCS = REPOSITORY / "docs"
 PAGE = (DOCS / "adding-a-stage.md").read_text()
 LANGUAGE, PROVIDER, _LOCATION = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 

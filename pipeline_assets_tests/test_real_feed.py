@@ -19,13 +19,13 @@ from pipeline_assets.resources import opened
 from pipeline_assets.store.processes import available_cores
 from pipeline_assets.store.s3_storage import S3Storage
 from pipeline_assets.store.storage import LocalStorage, Storage
-from pipeline_assets_tests import hours
+from pipeline_assets_tests import REPOSITORY, hours
 from pipeline_assets_tests.hours import Finished, Row, command
 
 if TYPE_CHECKING:
     from pipeline_assets_tests.s3 import S3Server
 
-REAL = Path(__file__).parents[2] / "shared" / "real"
+REAL = REPOSITORY / "shared" / "real"
 HOURS = ("2026-03-02-06", "2026-03-02-07", "2026-03-02-08")
 WRONG = HOURS[2]
 TABLES = ("items", "fetched", "validated", "extracted_text", "image_labels", "embeddings")

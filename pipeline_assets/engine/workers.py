@@ -119,11 +119,13 @@ class _Worker:
     def started(cls) -> _Worker:
         ours, theirs = Pipe()
         command = [sys.executable, "-m", "pipeline_assets.engine.worker", str(theirs.fileno())]
+        # It imports what its supervisor can, added stages too, wherever either was started.
+        path = {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, sys.path))}
         # A Ctrl-C is for the supervisor: a worker that still starts would end in a traceback.
         process = subprocess.Popen(  # noqa: S603 - ourselves
             command,
             pass_fds=[theirs.fileno()],
-            env={**_GIVES_BACK, **os.environ},
+            env={**_GIVES_BACK, **os.environ, **path},
             process_group=0,
         )
         theirs.close()

@@ -2,7 +2,6 @@
 
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -14,8 +13,9 @@ from pipeline_assets.automation.dagster_internals import InstigatorType
 from pipeline_assets.automation.health import limit_pool
 from pipeline_assets.automation.launcher import WatchfulRunLauncher
 from pipeline_assets.definitions import defs
+from pipeline_assets_tests import REPOSITORY
 
-DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
+DAGSTER_YAML = REPOSITORY / "dagster.yaml"
 PARTITIONED = sorted(
     (spec for spec in defs.resolve_all_asset_specs() if spec.partitions_def is not None),
     key=lambda spec: spec.key.to_user_string(),

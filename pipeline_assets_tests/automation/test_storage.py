@@ -18,9 +18,10 @@ from sqlalchemy import QueuePool
 from pipeline_assets.automation.storage import dagster_root, ensure_storage, storage_url
 from pipeline_assets.errors import SettingsError, StorageError
 from pipeline_assets.settings import Settings, load_settings
+from pipeline_assets_tests import REPOSITORY
 from pipeline_assets_tests.postgres import Postgres, Stoppable
 
-DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
+DAGSTER_YAML = REPOSITORY / "dagster.yaml"
 STARTERS = 8
 PATIENCE_S = 50
 

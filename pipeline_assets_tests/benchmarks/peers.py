@@ -17,8 +17,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pipeline_assets_tests import REPOSITORY
+
 HERE = Path(__file__).parent
-ENVIRONMENTS = HERE.parents[1] / ".bench"
+ENVIRONMENTS = REPOSITORY / ".bench"
 INSTALL_S = 600.0
 MEASURE_S = 600.0
 GRACE_S = 60.0

@@ -11,9 +11,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
+from pipeline_assets_tests import REPOSITORY
+
 SHOWN_OF_STDERR = 2000
 LOOK_EVERY_S = 0.1
-ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ def run_python(arguments: Sequence[str], folder: Path) -> Finished:
     environment = {
         **{name: os.environ[name] for name in names},
         "PIPELINE_DATA": str(folder / "data"),
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(REPOSITORY),
     }
     with TemporaryFile() as out, TemporaryFile() as errors:
         started = time.perf_counter()

@@ -18,12 +18,13 @@ from pipeline_assets.commands.index import rebuild
 from pipeline_assets.core.names import ENRICHED
 from pipeline_assets.resources import Resources
 from pipeline_assets.search import SearchIndex
+from pipeline_assets_tests import REPOSITORY
 from pipeline_assets_tests.conftest import HOUR, Goods, Platform
 from pipeline_assets_tests.postgres import Postgres, Stoppable
 from pipeline_assets_tests.search.samples import table
 
 Usage = namedtuple("Usage", "total used free")
-DAGSTER_YAML = Path(__file__).parents[2] / "dagster.yaml"
+DAGSTER_YAML = REPOSITORY / "dagster.yaml"
 
 
 @pytest.fixture(autouse=True)

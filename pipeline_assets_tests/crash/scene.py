@@ -21,11 +21,11 @@ from pipeline_assets.core.rows import Row, to_table
 from pipeline_assets.core.status import Status
 from pipeline_assets.ingest.items import SCHEMA
 from pipeline_assets.store.tables import ROW_GROUP_ROWS, Tables
+from pipeline_assets_tests import REPOSITORY
 from pipeline_assets_tests.crash import run
 from pipeline_assets_tests.crash.run import HOUR
 from pipeline_assets_tests.crash.stage import CALLS, STAGE
 
-REPOSITORY = Path(__file__).parents[2]
 DEADLINE_S = 40.0
 POLL_S = 0.001
 FORKS = multiprocessing.get_context("forkserver")

@@ -1,11 +1,11 @@
 """The compose file as compose reads it, as far as tests need that."""
 
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-REPOSITORY = Path(__file__).parents[2]
+from pipeline_assets_tests import REPOSITORY
+
 DEPLOY = REPOSITORY / "deploy"
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]

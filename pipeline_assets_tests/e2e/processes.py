@@ -23,7 +23,8 @@ from typing import Any, Self, TypeVar
 
 import yaml
 
-REPOSITORY = Path(__file__).parents[2]
+from pipeline_assets_tests import REPOSITORY
+
 BIN = Path(sys.executable).parent
 HOST = "127.0.0.1"
 

@@ -22,10 +22,10 @@ from pipeline_assets.commands.breakers import events
 from pipeline_assets.resources import opened
 from pipeline_assets.store.rung_calls import read_calls
 from pipeline_assets.store.tables import Tables
+from pipeline_assets_tests import REPOSITORY
 from pipeline_assets_tests.analytics.marks import marks
 from pipeline_assets_tests.search.judged import ndcg
 
-REPOSITORY = Path(__file__).parents[2]
 FOLDER = REPOSITORY / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 ITEMS = 140

@@ -23,6 +23,7 @@ from pipeline_assets.monitoring.reliability import reliability
 from pipeline_assets.serve.metrics import prometheus_text
 from pipeline_assets.serve.runs import Runs
 from pipeline_assets.stages import stage_tables
+from pipeline_assets_tests import REPOSITORY
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, ITEMS, Platform
 
 Values = dict[tuple[str, frozenset[tuple[str, str]]], float]
@@ -133,7 +134,7 @@ def test_a_scrape_is_soon_over(summed_up: Platform) -> None:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: Platform) -> Path:
     """A DAGSTER_HOME with our dagster.yaml, over the same data root."""
-    shutil.copy(Path(__file__).parents[1] / "dagster.yaml", tmp_path)
+    shutil.copy(REPOSITORY / "dagster.yaml", tmp_path)
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
     monkeypatch.setenv("PIPELINE_DATA", str(platform.resources.data))
     return tmp_path

@@ -12,10 +12,10 @@ from playwright.sync_api import Locator, Page, ViewportSize, expect, sync_playwr
 from pipeline_assets.core.hours import hour_name
 from pipeline_assets.sample.catalogue import catalogue
 from pipeline_assets.sample.shop import Shop
-from pipeline_assets_tests import hours
+from pipeline_assets_tests import REPOSITORY, hours
 from pipeline_assets_tests.conftest import SEED
 from pipeline_assets_tests.e2e.graphql import Dagster
-from pipeline_assets_tests.e2e.processes import BIN, REPOSITORY, Installation
+from pipeline_assets_tests.e2e.processes import BIN, Installation
 
 SCREENSHOTS = REPOSITORY / "artifacts" / "ui"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -3,7 +3,6 @@
 import gzip
 import json
 from functools import cache
-from pathlib import Path
 
 import open_clip
 import pytest
@@ -13,6 +12,7 @@ from pipeline_assets.sample.training.checkpoint import CONFIG_FILE, MERGES_FILE,
 from pipeline_assets.sample.training.dataset import unseen_pairs, unseen_seeds
 from pipeline_assets.sample.training.measure import category_accuracy, embed
 from pipeline_assets.sample.training.train import PLANS
+from pipeline_assets_tests import REPOSITORY
 
 MAX_BYTES = 6_000_000
 FRESH_SEED = 20_260_302  # other drawings than those that the model card was measured on
@@ -97,10 +97,9 @@ def test_the_metrics_beside_the_weights_are_complete(name: str) -> None:
 
 def test_the_notice_names_each_shipped_vocabulary_and_its_licence() -> None:
     """It is cut from another work, whose licence must come with it."""
-    root = Path(__file__).parents[2]
-    notice = (root / "NOTICE").read_text()
-    merges = list((root / "pipeline_assets" / "models").rglob(MERGES_FILE))
+    notice = (REPOSITORY / "NOTICE").read_text()
+    merges = list((REPOSITORY / "pipeline_assets" / "models").rglob(MERGES_FILE))
     assert len(merges) == len(NAMES)
-    assert all(str(path.relative_to(root)) in notice for path in merges)
+    assert all(str(path.relative_to(REPOSITORY)) in notice for path in merges)
     assert "open_clip is under the MIT License" in notice
     assert "Copyright (c) 2012-2021 Gabriel Ilharco" in notice
