@@ -1,0 +1,1 @@
+"""Data roots that earlier versions made, used by this one."""
