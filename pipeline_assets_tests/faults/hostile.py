@@ -1,6 +1,8 @@
 """Every way in which we have seen, or can think of, a server going wrong, and what a row then says.
 
-`DEADLINE_S` and `MAX_BYTES` are the limits under which the table was made.
+`MAX_BYTES` is the limit under which the table was made. What is in `SLOW` never comes to an end:
+it is asked for under a deadline of `SOON_S`, and everything else without one that matters, so that
+a slow machine changes no row.
 """
 
 import gzip
@@ -11,8 +13,9 @@ from typing import Final
 
 from pipeline_assets.errors import ErrorKind
 from pipeline_assets_tests.faults.server import Fault, Repeated, Then, answer, raw, sound
+from pipeline_assets_tests.lengths import HANG_S
 
-DEADLINE_S: Final = 2.0
+SOON_S: Final = 1.0
 MAX_BYTES: Final = 1_000_000
 TEN_GB: Final = 10_000_000_000
 BODY: Final = b"x" * 20_000
@@ -84,7 +87,7 @@ HARMLESS: Final = {
 SLOW: Final = _of(
     ErrorKind.TIMEOUT,
     latency=Fault(sent=sound(BODY), latency_s=60),
-    bandwidth=Fault(sent=sound(BODY), bytes_per_s=5000),
+    bandwidth=Fault(sent=sound(BODY), bytes_per_s=50),
     no_answer=Fault(sent=raw(), then=Then.HANG),
     stops_in_the_head=Fault(sent=sound(BODY), limit_bytes=20, then=Then.HANG),
     stops_in_the_body=Fault(sent=sound(BODY), limit_bytes=1000, then=Then.HANG),
@@ -206,4 +209,11 @@ TABLE: Final[Mapping[str, Expected]] = {
 
 ASKS_FOR_TIME: Final = ("too-many", "too-busy")
 """Who is asked next of their host has to wait for real."""
+HANGS_BEHIND: Final = ("slow-close",)
+"""Whoever is asked next on the same connection has no answer."""
 FAULTS: Final = {name: expected.fault for name, expected in TABLE.items()}
+
+
+def deadline_s(name: str) -> float:
+    """The deadline under which a fault is asked for, in seconds."""
+    return SOON_S if name in SLOW else HANG_S
