@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-START_S, STOP_S = 30.0, 30.0
+from pipeline_assets_tests.lengths import HANG_S
+
 UNPRIVILEGED = "nobody"
 """Who runs the server where the tests are run by root, whom it refuses."""
 
@@ -137,12 +138,12 @@ def _started(
         yield
     finally:
         server.send_signal(signal.SIGINT)  # fast: it ends its connections and then itself
-        server.wait(STOP_S)
+        server.wait(HANG_S)
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], folder: Path) -> None:
     engine = sa.create_engine(Postgres(folder).url)
-    deadline = time.monotonic() + START_S
+    deadline = time.monotonic() + HANG_S
     while True:
         try:
             engine.connect().close()

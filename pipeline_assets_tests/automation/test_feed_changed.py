@@ -38,6 +38,7 @@ from pipeline_assets_tests.conftest import (
     Platform,
     open_resources,
 )
+from pipeline_assets_tests.lengths import HANG_S
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -302,7 +303,7 @@ def test_a_feed_that_takes_long_to_read_holds_no_tick_up(
 
     def slowly(resources: Resources) -> feed_changes.Compared:
         begun.append(resources.feed.version())
-        assert go_on.wait(60)
+        assert go_on.wait(HANG_S)
         return compare(resources)
 
     monkeypatch.setattr(feed_changes, "compare", slowly)
@@ -313,7 +314,7 @@ def test_a_feed_that_takes_long_to_read_holds_no_tick_up(
     sensor.platform.feed([goods.product("a"), goods.product("b")])
     assert len(begun) == 1
     go_on.set()
-    monkeypatch.setattr(feed_changed, "PATIENCE_S", 60)
+    monkeypatch.setattr(feed_changed, "PATIENCE_S", HANG_S)
     assert sensor.asked() == [HOUR]
     assert "as it was" in sensor.said()
     assert len(begun) == 1

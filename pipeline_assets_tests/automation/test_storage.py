@@ -19,11 +19,11 @@ from pipeline_assets.automation.storage import dagster_root, ensure_storage, sto
 from pipeline_assets.errors import SettingsError, StorageError
 from pipeline_assets.settings import Settings, load_settings
 from pipeline_assets_tests import REPOSITORY
+from pipeline_assets_tests.lengths import HANG_S
 from pipeline_assets_tests.postgres import Postgres, Stoppable
 
 DAGSTER_YAML = REPOSITORY / "dagster.yaml"
 STARTERS = 8
-PATIENCE_S = 50
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -85,7 +85,7 @@ def test_what_one_process_wrote_the_next_one_finds(home: Path) -> None:
 def open_instance(environment: dict[str, str], together: Barrier, answers: Any) -> None:
     """Open the instance at the same moment as the others; answer with its schema versions."""
     os.environ.update(environment)
-    together.wait(PATIENCE_S)
+    together.wait(HANG_S)
     with dg.DagsterInstance.get() as instance:
         storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
         answers.put([storage.alembic_version() for storage in storages if storage])
@@ -107,9 +107,9 @@ def test_eight_processes_may_open_an_empty_home_at_once(home: Path, tmp_path: Pa
     ]
     for process in processes:
         process.start()
-    versions = [answers.get(timeout=PATIENCE_S) for _ in processes]
+    versions = [answers.get(timeout=HANG_S) for _ in processes]
     for process in processes:
-        process.join(PATIENCE_S)
+        process.join(HANG_S)
     assert [process.exitcode for process in processes] == [0] * STARTERS
     assert {version for answer in versions for version in answer} == {versions[0][0]}
     current, latest = versions[0][0]
@@ -143,7 +143,7 @@ def test_a_restart_of_the_database_is_survived(
         opening = threading.Thread(target=open_now)
         opening.start()
         own_postgres.start()
-        opening.join(PATIENCE_S)
+        opening.join(HANG_S)
         dg.materialize([talkative], instance=instance)
         assert instance.get_runs_count() == 2
     assert opened == [1]

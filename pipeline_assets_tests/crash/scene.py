@@ -25,8 +25,8 @@ from pipeline_assets_tests import REPOSITORY
 from pipeline_assets_tests.crash import run
 from pipeline_assets_tests.crash.run import HOUR
 from pipeline_assets_tests.crash.stage import CALLS, STAGE
+from pipeline_assets_tests.lengths import HANG_S
 
-DEADLINE_S = 40.0
 POLL_S = 0.001
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([run.__name__, "pytest"])
@@ -90,9 +90,9 @@ class Running:
 
 def until(condition: Callable[[], object], what: str, run: Running | None = None) -> None:
     """Wait until something is so, which it will never be once the `run` has ended."""
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + HANG_S
     while not condition():
-        assert time.monotonic() < deadline, f"no {what} within {DEADLINE_S:.0f} s"
+        assert time.monotonic() < deadline, f"no {what} within {HANG_S:.0f} s"
         assert run is None or run.alive() or condition(), f"the run ended: no {what}"
         time.sleep(POLL_S)
 

@@ -11,8 +11,9 @@ import dagster as dg
 import pytest
 
 from pipeline_assets_tests.crash.run import HOUR, INTERRUPTED
-from pipeline_assets_tests.crash.scene import DEADLINE_S, Scene, until
+from pipeline_assets_tests.crash.scene import Scene, until
 from pipeline_assets_tests.crash.stage import MICRO_BATCH, SLOW_S
+from pipeline_assets_tests.lengths import HANG_S
 
 ROWS = 20 * MICRO_BATCH
 COMMAND = Path(sys.executable).with_name("pipeline-assets")
@@ -56,7 +57,7 @@ def test_a_canceled_run_ends_with_130_and_what_was_finished_stays(
         ) as run:
             until(lambda: len(scene.shards()) > 2, "durable work")
             run_id = cancel(run, instance)
-            _out, said = run.communicate(timeout=DEADLINE_S)
+            _out, said = run.communicate(timeout=HANG_S)
         ended = instance.get_run_by_id(run_id)
     assert run.returncode == INTERRUPTED, said
     assert f"interrupted in hour {HOUR}: what was finished stays; run it again" in said

@@ -15,11 +15,11 @@ from pipeline_assets.automation.dagster_internals import (
 )
 from pipeline_assets.settings import ENV_PREFIX, Settings
 from pipeline_assets.state.database import metadata
+from pipeline_assets_tests import REPOSITORY
 from pipeline_assets_tests.deploy.composed import (
     COMPOSE,
     DEPLOY,
     OURS,
-    REPOSITORY,
     SERVICES,
     env_file,
     probe,

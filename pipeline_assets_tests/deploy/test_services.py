@@ -15,9 +15,9 @@ from pipeline_assets_tests.conftest import HOUR, HOUR_START
 from pipeline_assets_tests.deploy.composed import DEPLOY, SERVICES, env_file, probe
 from pipeline_assets_tests.e2e.graphql import Dagster
 from pipeline_assets_tests.e2e.processes import HOST, Installation, Service, answers, free_port
+from pipeline_assets_tests.lengths import HANG_S
 from pipeline_assets_tests.postgres import Postgres
 
-PROBE_S = 60
 LOG_FORMAT = "PIPELINE_LOG_FORMAT"
 FEED = "https://user:pa55word@127.0.0.1:9/feed.csv"
 ENDED = ("SUCCESS", "FAILURE")
@@ -53,7 +53,7 @@ class Deployed:
             cwd=self.installation.home,
             env=self.installation.environment,
             capture_output=True,
-            timeout=PROBE_S,
+            timeout=HANG_S,
             check=False,
         )
         return found.returncode == 0
@@ -79,7 +79,7 @@ def test_the_services_start_find_each_other_and_are_healthy(deployed: Deployed) 
     """Storage first, and again: an upgrade does it at every start."""
     for _time in range(2):
         storage = deployed.start("storage")
-        assert storage.process.wait(PROBE_S) == 0, storage.said()
+        assert storage.process.wait(HANG_S) == 0, storage.said()
     code = deployed.start("code-location")
     code.until(lambda: deployed.healthy("code-location"), "the code location's health")
     daemon, webserver = deployed.start("daemon"), deployed.start("webserver")

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline_assets_tests.lengths import HANG_S
+
 LOCATION = "pipeline_assets"
 REPOSITORY = "__repository__"
 PARTITION_TAG = "dagster/partition"
-ANSWER_S = 60
 BACKFILL_ENDED = ("COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED")
 PID = re.compile(r"\(pid: (\d+)\)")
 
@@ -101,7 +102,7 @@ class Dagster:
         request = urllib.request.Request(  # noqa: S310 - ours, on loopback
             f"{self.url}/graphql", body, {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=ANSWER_S) as reply:  # noqa: S310 - likewise
+        with urllib.request.urlopen(request, timeout=HANG_S) as reply:  # noqa: S310 - likewise
             answer = json.load(reply)
         if answer.get("errors"):
             raise Refused(json.dumps(answer["errors"]))

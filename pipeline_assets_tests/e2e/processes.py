@@ -24,12 +24,10 @@ from typing import Any, Self, TypeVar
 import yaml
 
 from pipeline_assets_tests import REPOSITORY
+from pipeline_assets_tests.lengths import HANG_S
 
 BIN = Path(sys.executable).parent
 HOST = "127.0.0.1"
-
-PATIENCE_S = 240.0
-"""Dagster's daemons look every half a minute, and on two cores each run takes another one."""
 
 STOP_S = 20.0
 LOOK_EVERY_S = 0.1
@@ -38,9 +36,7 @@ SHOWN_OF_LOG = 3000
 Found = TypeVar("Found")
 
 
-def wait_for(
-    look: Callable[[], Found | None], what: str, *, patience_s: float = PATIENCE_S
-) -> Found:
+def wait_for(look: Callable[[], Found | None], what: str, *, patience_s: float = HANG_S) -> Found:
     """What `look` finds, once it finds something. Raises `TimeoutError` naming `what`."""
     deadline = time.monotonic() + patience_s
     while not (found := look()):
@@ -71,7 +67,7 @@ class Service:
         return self.log.read_text(errors="replace")[-SHOWN_OF_LOG:]
 
     def until(
-        self, look: Callable[[], Found | None], what: str, *, patience_s: float = PATIENCE_S
+        self, look: Callable[[], Found | None], what: str, *, patience_s: float = HANG_S
     ) -> Found:
         """Wait for something that cannot be once the process has ended."""
 
@@ -89,12 +85,12 @@ class Service:
         """End it and all that it started at the same moment, as a power cut would."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(STOP_S)
+        self.process.wait(HANG_S)
 
     def kill_alone(self) -> None:
         """End the process, and leave what it started without a parent."""
         self.process.kill()
-        self.process.wait(STOP_S)
+        self.process.wait(HANG_S)
 
     def stop(self) -> None:
         """Ask it to end, and see to it that it does, with all that it started."""

@@ -17,7 +17,7 @@ from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR_START, SEED, FickleShop
 from pipeline_assets_tests.e2e.graphql import PARTITION_TAG, Dagster
 from pipeline_assets_tests.e2e.processes import BIN, Installation, Service, wait_for
-from pipeline_assets_tests.lengths import LONG
+from pipeline_assets_tests.lengths import HANG_S, LONG
 from pipeline_assets_tests.postgres import Stoppable
 
 ITEMS = 8
@@ -29,7 +29,6 @@ HOUR_ASSETS = [
 ]
 HEAL, FEED, PROBES = "heal_low_quality_partitions", "feed_changed", "accelerator_health"
 PRIMARY = "accelerator_clip"
-COMMAND_S = 240
 
 SOONER = {
     "run_coordinator": {
@@ -66,7 +65,7 @@ class Scene:
             env=self.installation.environment,
             capture_output=True,
             text=True,
-            timeout=COMMAND_S,
+            timeout=HANG_S,
             check=False,
         )
         assert done.returncode == 0, done.stderr

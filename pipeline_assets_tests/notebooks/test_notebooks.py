@@ -24,6 +24,7 @@ from pipeline_assets.store.rung_calls import read_calls
 from pipeline_assets.store.tables import Tables
 from pipeline_assets_tests import REPOSITORY
 from pipeline_assets_tests.analytics.marks import marks
+from pipeline_assets_tests.lengths import HANG_S
 from pipeline_assets_tests.search.judged import ndcg
 
 FOLDER = REPOSITORY / "notebooks"
@@ -31,7 +32,6 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 ITEMS = 140
 """So many that an hour has the hundred pictures that drift is looked for in."""
 LARGEST_BYTES = 200_000
-CELL_TIMEOUT_S = 60
 COMMAND_LINE = "from pipeline_assets.cli import main; main()"
 
 Row = dict[str, Any]
@@ -68,7 +68,7 @@ def execute(name: str) -> Shown:
     """Run a copy of a notebook as if it had been opened in its folder."""
     copy = parsed((FOLDER / f"{name}.ipynb").read_text(encoding="utf-8"), as_version=4)
     metadata = {"metadata": {"path": str(FOLDER)}}
-    NotebookClient(copy, timeout=CELL_TIMEOUT_S, resources=metadata).execute()
+    NotebookClient(copy, timeout=HANG_S, resources=metadata).execute()
     return shown(copy)
 
 

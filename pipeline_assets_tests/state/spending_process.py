@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline_assets.state.budgets import Budgets
 from pipeline_assets.state.database import State
+from pipeline_assets_tests.lengths import HANG_S
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
@@ -33,7 +34,7 @@ def spend_and_retry(
     for today in days:
         state = State(url, clock=partial(float, today))
         budget = Budgets(state, daily_usd=caps["all"], stage_daily_usd=caps).stage(stage)
-        meet.wait(timeout=60)
+        meet.wait(timeout=HANG_S)
         granted.append(sum(budget.spend(COST_USD, ROWS).rows for _ in range(CALLS_A_DAY)))
         retried += sum(budget.retries(ROWS) for _ in range(CALLS_A_DAY))
         budget.succeeded(1)

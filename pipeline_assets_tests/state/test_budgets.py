@@ -12,6 +12,7 @@ from pipeline_assets.errors import OverBudget
 from pipeline_assets.state.budgets import EVERY, FULL_FOR_S, Budgets, StageBudget, spending
 from pipeline_assets.state.database import State
 from pipeline_assets_tests.conftest import Clock
+from pipeline_assets_tests.lengths import HANG_S
 from pipeline_assets_tests.state.spending_process import COST_USD, DAYS, spend_and_retry
 
 STAGE, OTHER = "image_labels", "embeddings"
@@ -324,7 +325,7 @@ def test_racing_processes_never_pass_a_cap_nor_the_tokens(state: State, clock: C
     ]
     for process in processes:
         process.start()
-    answers = [told.get(timeout=120) for _ in processes]
+    answers = [told.get(timeout=HANG_S) for _ in processes]
     for process in processes:
         process.join()
     assert [process.exitcode for process in processes] == [0] * 4

@@ -16,12 +16,13 @@ from pipeline_assets_tests import REPOSITORY, hours
 from pipeline_assets_tests.conftest import SEED
 from pipeline_assets_tests.e2e.graphql import Dagster
 from pipeline_assets_tests.e2e.processes import BIN, Installation
+from pipeline_assets_tests.lengths import HANG_S
 
 SCREENSHOTS = REPOSITORY / "artifacts" / "ui"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 ITEMS = 24
 """Of each hour; the accelerator serves as many, and then is out of memory."""
-PATIENCE_MS = 60_000
+PATIENCE_MS = HANG_S * 1000
 """A sensor looks every 30 s, and a page every 15."""
 WINDOW = ViewportSize(width=1600, height=1000)
 

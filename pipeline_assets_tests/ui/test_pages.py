@@ -9,7 +9,6 @@ from pipeline_assets_tests.e2e.graphql import PARTITION_TAG, Dagster, Run
 from pipeline_assets_tests.e2e.processes import wait_for
 from pipeline_assets_tests.ui.conftest import ITEMS, Browser, Served
 
-BACKFILL_MS = 90_000
 """The daemon looks for backfills every 30 s; then come the processes of two runs."""
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 BACKFILL_PAGE = re.compile(r"/runs/b/(\w+)")
@@ -82,7 +81,7 @@ def test_a_backfill_is_launched_through_the_dialog(browser: Browser, served: Ser
     dialog.get_by_role("button", name="Launch backfill").click()
     browser.page.get_by_role("link", name="View", exact=True).click()
     browser.page.wait_for_url(BACKFILL_PAGE)
-    expect(browser.text("100% completed")).to_be_visible(timeout=BACKFILL_MS)
+    expect(browser.text("100% completed")).to_be_visible()
     browser.keep("8-backfill")
     [backfill] = BACKFILL_PAGE.findall(browser.page.url)
     runs = wait_for(lambda: _ended(served.dagster, backfill), "the end of the backfill's runs")
