@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -146,7 +147,7 @@ def _worked_on(
         report.worker_deaths += 1
         _bury(stage, death, resources)
 
-    job = Job(order, resources.settings, lease.name, lease.token, base)
+    job = Job(order, resources.settings, lease.name, lease.token, base, os.getcwd())
     yield from shared_workers(count).run(job, map(Piece, spans), share, listener, died)
     report.interrupted |= listener.stopped()
 

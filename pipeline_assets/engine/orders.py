@@ -44,7 +44,8 @@ class Order:
 class Job:
     """An order as a worker process is told it: everything by value or by name.
 
-    Work is done under the lease's `token`, over the table of version `base`.
+    Work is done under the lease's `token`, over the table of version `base`, in the `folder` where
+    relative paths of the settings begin.
     """
 
     order: Order
@@ -52,6 +53,7 @@ class Job:
     lease: str
     token: int
     base: str
+    folder: str
 
 
 @dataclass(frozen=True, slots=True)

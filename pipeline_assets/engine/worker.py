@@ -139,6 +139,7 @@ class Worker:
 def _opened(job: Job | None) -> OpenOrder:
     if job is None:
         raise RuntimeError("a piece came before its order")
+    os.chdir(job.folder)  # it may have been started for another order, and somewhere else
     resources = Resources(job.settings)
     stage = find_stage(job.settings, job.order.stage)
     lease = resources.leases.joined(job.lease, job.token)

@@ -172,8 +172,10 @@ def test_a_mailbox_gets_the_alert_as_a_message() -> None:
     with mailbox() as (entry, received):
         only(entry).send(ALERT)
     [lines] = received
-    assert "mail FROM:<pa@example.com>" in " ".join(lines)
-    assert "rcpt TO:<ops@example.com>" in lines
+    # Verbs are written in capitals or not, as the version of Python will.
+    envelope = " ".join(lines[: lines.index("")]).lower()
+    assert "mail from:<pa@example.com>" in envelope
+    assert "rcpt to:<ops@example.com>" in envelope
     headers = lines[: lines.index("")]
     subject = next(line for line in headers if line.startswith("Subject: "))
     assert subject.startswith("Subject: [error] the run of hour failed Bcc: everybody@")

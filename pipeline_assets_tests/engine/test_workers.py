@@ -121,6 +121,17 @@ def crashed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crashed]:
         yield Crashed(opened, opened.run())
 
 
+@pytest.mark.usefixtures("crashed")
+def test_workers_are_where_their_supervisor_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that were started for another order: the data root may be named from there."""
+    monkeypatch.chdir(tmp_path)
+    with scene(Path("here"), NEIGHBOURS, workers=2) as opened:
+        opened.run()
+        assert [row["status"] for row in opened.rows().values()] == ["ok"] * len(NEIGHBOURS)
+
+
 def test_a_row_that_kills_its_worker_is_a_dead_letter_and_its_neighbours_are_done(
     crashed: Crashed,
 ) -> None:
