@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -147,7 +147,7 @@ def _worked_on(
         report.worker_deaths += 1
         _bury(stage, death, resources)
 
-    job = Job(order, resources.settings, lease.name, lease.token, base, os.getcwd())
+    job = Job(order, resources.settings, lease.name, lease.token, base, Path.cwd())
     yield from shared_workers(count).run(job, map(Piece, spans), share, listener, died)
     report.interrupted |= listener.stopped()
 

@@ -13,6 +13,7 @@ from pipeline_assets.core.narrowing import Suspects
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from pipeline_assets.core.rows import RowId
     from pipeline_assets.settings import Settings
@@ -53,7 +54,7 @@ class Job:
     lease: str
     token: int
     base: str
-    folder: str
+    folder: Path
 
 
 @dataclass(frozen=True, slots=True)
