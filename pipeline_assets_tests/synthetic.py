@@ -52,4 +52,4 @@ class Source:
 
 
 def _drawn(rng: np.random.Generator, count: int, shares: dict[str, float]) -> NDArray[np.str_]:
-    return rng.choice(list(shares), count, p=np.array(list(shares.values())))
+    return rng.choice(np.array(list(shares)), count, p=np.array(list(shares.values())))

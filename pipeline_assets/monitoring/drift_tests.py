@@ -115,7 +115,7 @@ def _chi_squared(counts: NDArray[np.float64]) -> float:
     from scipy.stats import chi2_contingency  # noqa: PLC0415 - half a second
 
     totals = counts.sum(axis=0)
-    rare = totals / totals.sum() * counts.sum(axis=1).min() < MIN_EXPECTED
+    rare = totals / totals.sum() * np.min(counts.sum(axis=1)) < MIN_EXPECTED
     pooled = np.column_stack([counts[:, ~rare], counts[:, rare].sum(axis=1)])
     pooled = pooled[:, pooled.sum(axis=0) > 0]
     return float(chi2_contingency(pooled).pvalue) if pooled.shape[1] > 1 else 1.0

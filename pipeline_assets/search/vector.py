@@ -98,7 +98,7 @@ def _read(path: Path, flags: int) -> Any:
 
 def members(ids: Ids) -> Any:
     """A selector of the vectors of these ids."""
-    bits = np.zeros(int(ids.max(initial=0)) // 8 + 1, np.uint8)
+    bits = np.zeros(int(np.max(ids, initial=0)) // 8 + 1, np.uint8)
     np.bitwise_or.at(bits, ids >> 3, (1 << (ids & 7)).astype(np.uint8))
     return _faiss().IDSelectorBitmap(bits)
 

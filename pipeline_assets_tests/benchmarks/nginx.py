@@ -92,7 +92,7 @@ def _motif(draw: np.random.Generator, width: int, height: int) -> Image.Image:
         coarse = draw.integers(0, 256, (2**octave * 3 // 4 + 1, 2**octave, 3), dtype=np.uint8)
         fine = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
         mixed += np.asarray(fine, dtype=np.float64) / FADING**octave
-    return Image.fromarray((mixed / mixed.max() * 255).astype(np.uint8))
+    return Image.fromarray((mixed / np.max(mixed) * 255).astype(np.uint8))
 
 
 def _quality(picture: Image.Image, of_bytes: int) -> int:

@@ -42,7 +42,8 @@ SCHEMA = pa.schema(
 def embed(texts: Sequence[str]) -> NDArray[np.float32]:
     """Unit vectors by the words of `AXES` in each text, shape (texts, 4)."""
     vectors = np.array([[axis in text for axis in AXES] for text in texts], dtype=np.float32)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return (vectors / np.maximum(lengths, 1)).astype(np.float32)
 
 
 EMBEDDERS = {"clip-a": embed, "clip-b": embed}
