@@ -11,6 +11,9 @@ UV_VERSION := 0.13.8
 # names, or the longest would begin last.
 WORKERS := --numprocesses 4 --dist loadscope --no-loadscope-reorder
 
+# The tests start some hundreds of processes: what they import is compiled once.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help env run ui test test-long coverage bench format lock clean
 

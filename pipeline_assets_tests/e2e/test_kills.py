@@ -19,6 +19,7 @@ from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, SEED, Goods
 from pipeline_assets_tests.e2e.graphql import PARTITION_TAG, Dagster, Run
 from pipeline_assets_tests.e2e.processes import Installation, Service, wait_for
+from pipeline_assets_tests.lengths import LONG
 
 ITEMS = 150
 MICRO_BATCH = fetch.STAGE.micro_batch
@@ -132,6 +133,7 @@ def test_a_power_cut_in_the_middle_of_an_hour_asks_for_nothing_but_a_start(scene
     scene.expect_completed_after(cut_off, durable, asked)
 
 
+@LONG
 def test_a_killed_run_and_a_killed_daemon_ask_for_nothing_but_a_start(scene: Scene) -> None:
     """One after the other; the webserver is killed as well, and shows the same afterwards."""
     scene.start("daemon", "webserver")

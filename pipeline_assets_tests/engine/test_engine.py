@@ -42,6 +42,7 @@ from pipeline_assets_tests.conftest import (
     in_batches_of,
     open_resources,
 )
+from pipeline_assets_tests.lengths import LONG
 from pipeline_assets_tests.s3 import in_a_bucket
 
 Misbehave = Callable[[Sequence[Work]], None]
@@ -94,7 +95,7 @@ class Toy:
 NAMES = [f"i{n:02d}" for n in range(10)]
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=LONG)])
 def resources(
     request: pytest.FixtureRequest, tmp_path: Path, clock: Clock, shop: FickleShop
 ) -> Iterator[Resources]:
