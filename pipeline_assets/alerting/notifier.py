@@ -159,21 +159,6 @@ class MailNotifier:
         server.login(self.user, self.password or "")
 
 
-@dataclass(slots=True)
-class FakeNotifier:
-    """A fake for tests: keeps alerts in memory, and refuses them while it is `broken`."""
-
-    name: str = "fake"
-    broken: bool = False
-    sent: list[Alert] = field(default_factory=list)
-
-    def send(self, alert: Alert) -> None:
-        """Keep it."""
-        if self.broken:
-            raise NotDelivered(self.name, "it is broken on request")
-        self.sent.append(alert)
-
-
 def parse_notifiers(entries: Sequence[str]) -> list[Notifier]:
     """The notifiers that a setting names. Raises `ValueError` that shows no secret."""
     found = [_parsed(entry) for entry in entries]

@@ -2,11 +2,10 @@
 
 import asyncio
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import (
     AsyncIterator,
     Callable,
-    Collection,
     Coroutine,
     Iterable,
     Mapping,
@@ -16,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, Self, TypeVar
 
-from pipeline_assets.errors import NotFound, RowError, StorageError, Timeout, classify
+from pipeline_assets.errors import RowError, StorageError, Timeout, classify
 from pipeline_assets.fetch.addresses import AddressRules, host_of, is_host, shown
 from pipeline_assets.fetch.rates import Rates, Unlimited
 from pipeline_assets.fetch.turns import Turns
@@ -59,19 +58,6 @@ class Unchanged:
     url: str
     content_type: str | None
     validators: Validators
-
-
-class Fetcher(Protocol):
-    """The seam: `HttpFetcher`, or `FakeFetcher` in tests."""
-
-    def fetch_all(
-        self,
-        urls: Sequence[str],
-        store: Callable[[Body], T],
-        known: Mapping[str, Validators] = NOTHING_KNOWN,
-    ) -> list[Fetched[T] | Unchanged | RowError]:
-        """One outcome per URL, in order; `store` gets each body as it arrives."""
-        ...
 
 
 @dataclass(slots=True)
@@ -338,37 +324,3 @@ async def _all_of(
 def _bare(error: RowError) -> RowError:
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)
-
-
-class FakeFetcher:
-    """Answers from a mapping of URL to body or error; a URL it does not know is `NotFound`.
-
-    `calls` counts how often each URL was asked for; `unchanged` are those whose validators stand.
-    """
-
-    def __init__(
-        self, answers: Mapping[str, bytes | RowError], unchanged: Collection[str] = ()
-    ) -> None:
-        self._answers, self._unchanged = answers, unchanged
-        self.calls: Counter[str] = Counter()
-
-    def fetch_all(
-        self,
-        urls: Sequence[str],
-        store: Callable[[Body], T],
-        known: Mapping[str, Validators] = NOTHING_KNOWN,
-    ) -> list[Fetched[T] | Unchanged | RowError]:
-        """As `HttpFetcher.fetch_all`, in order and at once."""
-        outcomes = {url: self._fetch(url, store, known.get(url)) for url in dict.fromkeys(urls)}
-        return [outcomes[url] for url in urls]
-
-    def _fetch(
-        self, url: str, store: Callable[[Body], T], known: Validators | None
-    ) -> Fetched[T] | Unchanged | RowError:
-        self.calls[url] += 1
-        if known is not None and url in self._unchanged:
-            return Unchanged(url, None, known)
-        answer = self._answers.get(url, NotFound(f"{shown(url)}: the server answered 404"))
-        if isinstance(answer, RowError):
-            return answer
-        return Fetched(url, 200, None, None, None, store(answer))

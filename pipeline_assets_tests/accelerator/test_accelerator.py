@@ -15,9 +15,10 @@ from pipeline_assets.accelerator.accelerator import (
     InjectedFault,
 )
 from pipeline_assets.accelerator.kernel import CPU_NAME, Kernel
-from pipeline_assets.accelerator.nvml import FakeLibrary, Nvml
+from pipeline_assets.accelerator.nvml import Nvml
 from pipeline_assets.errors import ResourceExhausted, RowError, Unavailable
 from pipeline_assets.state.database import State
+from pipeline_assets_tests.accelerator.fake_nvml import FakeLibrary
 
 Setting = Literal["auto", "cuda", "cpu"]
 

@@ -7,11 +7,11 @@ import pytest
 from pipeline_assets.accelerator.nvml import (
     APPLICATION_XIDS,
     XIDS_A_LOOK,
-    FakeLibrary,
     GpuNumbers,
     Nvml,
     look,
 )
+from pipeline_assets_tests.accelerator.fake_nvml import FakeLibrary
 
 GPU = "GPU-fake"
 

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 import pytest
 
 from pipeline_assets.alerting.book import AlertBook
-from pipeline_assets.alerting.notifier import FakeNotifier, Notifier
+from pipeline_assets.alerting.notifier import Notifier
 from pipeline_assets.alerting.rules import SUMMARY, Alert, Severity
 from pipeline_assets.state.database import State
+from pipeline_assets_tests.alerting.fake_notifier import FakeNotifier
 from pipeline_assets_tests.conftest import Clock
 
 MOST = 5

@@ -13,7 +13,6 @@ import dagster as dg
 import pytest
 
 from pipeline_assets.accelerator.accelerator import DeviceHealth, Fault, InjectedFault
-from pipeline_assets.alerting.notifier import FakeNotifier
 from pipeline_assets.alerting.rules import SUMMARY, Alert, Severity
 from pipeline_assets.automation import dagster_events
 from pipeline_assets.automation.alerts import NAME, SCHEDULE, _tick
@@ -23,6 +22,7 @@ from pipeline_assets.resources import Resources, opened
 from pipeline_assets.sample.shop import Shop
 from pipeline_assets.stages import STAGES, accelerated_rungs
 from pipeline_assets_tests import hours
+from pipeline_assets_tests.alerting.fake_notifier import FakeNotifier
 from pipeline_assets_tests.conftest import HOUR, HOUR_START, Clock, Goods
 
 QUIET: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

@@ -4,10 +4,10 @@ import json
 from datetime import UTC, datetime
 from pathlib import Path
 
-from pipeline_assets.alerting.notifier import FakeNotifier
 from pipeline_assets.alerting.rules import Alert, Severity
 from pipeline_assets.commands.alerts import alerts
 from pipeline_assets.resources import Resources, opened
+from pipeline_assets_tests.alerting.fake_notifier import FakeNotifier
 from pipeline_assets_tests.hours import command, environment
 
 BAD = Alert(

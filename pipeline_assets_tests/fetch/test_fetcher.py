@@ -34,9 +34,7 @@ from pipeline_assets.errors import (
 )
 from pipeline_assets.fetch.fetcher import (
     PER_HOST,
-    FakeFetcher,
     Fetched,
-    Fetcher,
     HttpFetcher,
     Unchanged,
 )
@@ -177,7 +175,7 @@ def raw_server(answer: bytes, *, then: str = "close") -> Iterator[tuple[str, lis
         run(stop(server))
 
 
-def fetch(fetcher: Fetcher, url: str) -> Fetched[bytes] | RowError:
+def fetch(fetcher: HttpFetcher, url: str) -> Fetched[bytes] | RowError:
     """The outcome of one URL, with the body stored as it is."""
     (outcome,) = fetcher.fetch_all([url], bytes)
     assert not isinstance(outcome, Unchanged)
@@ -686,18 +684,6 @@ def test_importing_the_fetcher_does_not_import_aiohttp() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_fake_behaves_like_the_real_one() -> None:
-    """Order, one call per distinct URL, unknown URLs."""
-    fake = FakeFetcher({"a": b"body", "b": Forbidden("no")})
-    first, second, third, again = fake.fetch_all(["a", "b", "c", "a"], len)
-    assert isinstance(first, Fetched)
-    assert first.stored == 4
-    assert again is first
-    assert isinstance(second, Forbidden)
-    assert isinstance(third, NotFound)
-    assert fake.calls == {"a": 1, "b": 1, "c": 1}
-
-
 def test_what_is_known_is_asked_for_only_if_it_has_changed(
     shop: Shop, fetcher: HttpFetcher
 ) -> None:
@@ -933,11 +919,3 @@ def test_a_redirect_waits_for_its_hosts_turn_and_the_deadline_does_not(shop: Sho
         resolve=names.__getitem__,
     ) as fetcher:
         assert isinstance(fetch(fetcher, shop.url("/a")), Fetched)
-
-
-def test_the_fake_knows_what_has_not_changed() -> None:
-    """Where it is asked with validators."""
-    fake = FakeFetcher({"a": b"body"}, unchanged={"a"})
-    known = {"a": Validators('"v"', None)}
-    assert fake.fetch_all(["a"], len, known) == [Unchanged("a", None, known["a"])]
-    assert isinstance(fake.fetch_all(["a"], len)[0], Fetched)

@@ -15,12 +15,12 @@ from pipeline_assets.models.clip import (
     SHIPPED_MODELS,
     Clip,
     ClipModel,
-    FakeClip,
     ModelNotLoaded,
     Vectors,
     load_clip,
 )
 from pipeline_assets.sample.drawing import Subject, draw
+from pipeline_assets_tests.models.fake_clip import FakeClip
 
 SETTING = "PIPELINE_PRIMARY_MODEL"
 PICTURES = [draw(Subject("shoe", "red", 1)), draw(Subject("lamp", "blue", 2))]

@@ -4,9 +4,10 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from pipeline_assets.models.clip import FakeClip, ModelNotLoaded
+from pipeline_assets.models.clip import ModelNotLoaded
 from pipeline_assets.models.earlier_models import TRY_AGAIN, EarlierModels, Named
 from pipeline_assets_tests.conftest import Clock
+from pipeline_assets_tests.models.fake_clip import FakeClip
 
 SPACE = "first@00000001"
 NAMES = (Named("local-dir:/first", "aaaa"),)

@@ -12,10 +12,10 @@ from PIL import Image
 
 from pipeline_assets import resources as resources_module
 from pipeline_assets.errors import Internal, InvalidInput, ResourceExhausted
-from pipeline_assets.models.clip import FakeClip
 from pipeline_assets.models.features import DECODED_AT_ONCE, DECODERS, Features, Vector
 from pipeline_assets.state.cache import ResultCache
 from pipeline_assets.state.database import State
+from pipeline_assets_tests.models.fake_clip import FakeClip
 
 RED, BLUE = Image.new("RGB", (20, 20), "red"), Image.new("RGB", (20, 20), "blue")
 
