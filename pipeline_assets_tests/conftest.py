@@ -27,6 +27,10 @@ from pipeline_assets.sample.shop import Shop
 from pipeline_assets.settings import load_settings
 from pipeline_assets.stages import STAGES
 from pipeline_assets.state.database import State
+from pipeline_assets_tests.leftovers import (  # noqa: F401 - hooks of pytest's
+    pytest_configure,
+    pytest_sessionfinish,
+)
 from pipeline_assets_tests.postgres import (  # noqa: F401 - fixtures
     database_url,
     own_postgres,
@@ -42,7 +46,7 @@ ITEMS = 60
 SHARED_FAULTS = {"404": 0.02, "truncated-jpeg": 0.02, "html-as-jpeg": 0.02, "huge-image": 0.02}
 
 # Properties are about behaviour: a slow machine is no reason for them to fail.
-hypothesis_settings.register_profile("default", deadline=None)
+hypothesis_settings.register_profile("default", deadline=None, max_examples=50)
 hypothesis_settings.register_profile("long", deadline=None, max_examples=1000)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 

@@ -65,7 +65,10 @@ def watch() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Mark what will be started, in the process that starts all others."""
+    """Heed signals, and mark what will be started, in the process that starts all others."""
+    # A job in the background of a script is started deaf, and so would be all that it starts.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if MARK in os.environ:
         return
     os.environ[MARK] = uuid.uuid4().hex

@@ -13,6 +13,7 @@ from pipeline_assets_tests import hours
 from pipeline_assets_tests.conftest import HOUR_START, SEED, FickleShop
 from pipeline_assets_tests.e2e.graphql import Dagster
 from pipeline_assets_tests.e2e.processes import Installation, wait_for
+from pipeline_assets_tests.lengths import LONG
 
 STARTS = [HOUR_START + timedelta(hours=n) for n in range(2)]
 HOURS = [hour_name(start) for start in STARTS]
@@ -37,6 +38,7 @@ def installation(tmp_path: Path, shop: FickleShop) -> Iterator[Installation]:
         yield made
 
 
+@LONG
 def test_an_hour_that_fails_stops_no_other_and_good_hours_are_not_redone(
     installation: Installation, shop: FickleShop
 ) -> None:
