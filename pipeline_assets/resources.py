@@ -42,7 +42,7 @@ from pipeline_assets.state.leases import Leases
 from pipeline_assets.state.settled import SettledTables
 from pipeline_assets.store.blobs import Blobs
 from pipeline_assets.store.files import hash_file
-from pipeline_assets.store.processes import available_cores
+from pipeline_assets.store.processes import default_workers
 from pipeline_assets.store.s3_storage import S3Storage
 from pipeline_assets.store.storage import LocalStorage, Storage
 from pipeline_assets.store.tables import Tables
@@ -247,7 +247,7 @@ class Resources:
     def web(self) -> HttpFetcher:
         """The HTTP client, with this process's share of what a run may have in flight."""
         settings = self.settings
-        workers = available_cores() if settings.workers is None else settings.workers
+        workers = default_workers() if settings.workers is None else settings.workers
         share = max(1, min(workers, PROCESSES))
         return HttpFetcher(
             allow=settings.fetch_allow,

@@ -111,8 +111,9 @@ class Settings(BaseSettings):
         None,
         ge=0,
         le=256,
-        description="worker processes; 0: none, all work is done in the process of the run; "
-        "unset: one for each core",
+        description="worker processes; 0: none, all work is done in the process of the run, and a "
+        "call that hangs is ended by nobody; unset: one for each core that this process may "
+        "use, if there is 1 GB for each",
     )
     stages: CommaList = Field(
         (), description="modules with a STAGE of one's own each, comma-separated"

@@ -81,10 +81,15 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Fail a run that leaves processes behind; workers of pytest-xdist have ended by now."""
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Fail a run that leaves processes behind; workers of pytest-xdist have ended by now.
+
+    Without them some of what was started ends only when this process does, and whoever interrupts
+    a run does not want to wait: then there is just the watcher.
+    """
     watcher = session.config.stash.get(WATCHER, None)
-    if watcher is None:
+    shared_out = session.config.pluginmanager.hasplugin("dsession")
+    if watcher is None or not shared_out or exitstatus == pytest.ExitCode.INTERRUPTED:
         return
     left = leftovers(os.environ.pop(MARK), {os.getpid(), watcher.pid})
     watcher.communicate()

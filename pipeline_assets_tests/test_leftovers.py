@@ -14,10 +14,6 @@ from pipeline_assets_tests import REPOSITORY, leftovers
 
 TEST = """
 import pathlib, subprocess, time
-from pipeline_assets_tests import leftovers
-
-leftovers.GONE_WITHIN_S = 0.1
-
 def test_starts_a_process() -> None:
     left = subprocess.Popen(["sleep", "3600"], start_new_session=True, stdout=subprocess.DEVNULL)
     pathlib.Path("left").write_text(str(left.pid))
@@ -25,12 +21,19 @@ def test_starts_a_process() -> None:
 """
 
 
+SOON = f"""
+from {leftovers.__name__.rpartition(".")[0]} import leftovers
+leftovers.GONE_WITHIN_S = 0.1
+"""
+
+
 def run_of(folder: Path, then: str) -> subprocess.Popen[str]:
     """A test run that starts a process, and ends or waits."""
     (folder / "test_it.py").write_text(TEST.format(then=then))
+    (folder / "conftest.py").write_text(SOON)
     clean = {name: value for name, value in os.environ.items() if name != leftovers.MARK}
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest", "-q", "-p", leftovers.__name__, "test_it.py"],
+        [sys.executable, "-m", "pytest", "-q", "-n", "1", "-p", leftovers.__name__, "test_it.py"],
         cwd=folder,
         env={**clean, "PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.PIPE,

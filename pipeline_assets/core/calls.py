@@ -2,7 +2,8 @@
 
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from pipeline_assets.core.attempt import Attempt
@@ -22,6 +23,9 @@ log = logging.getLogger(__name__)
 
 Answers = Sequence[Outcome] | RowError
 """One outcome per row, or the error of the whole call."""
+
+SHARE_OF_DEADLINE = 0.2
+"""Of a call that is not to be taken for a hanging one."""
 
 Permits = dict[str, Permit]
 """One for each scope among the rows of a call."""
@@ -81,40 +85,65 @@ class Caller:
             _release(permits.values())
         return allowed, permits, rest
 
+    @contextmanager
+    def watched(self, works: Sequence[Work]) -> Iterator[None]:
+        """The rung's own code runs, with these works: whoever watches may end it."""
+        deadline_s = self.stage.deadline_s(self.rung, self.env.resources, works)
+        self.env.watch.calling(self.name, [work.id for work in works], deadline_s)
+        try:
+            yield
+        finally:
+            self.env.watch.answered()
+
+    def share_of_deadline(self, batch: Sequence[Attempt], seconds: float) -> float:
+        """Of the seconds that a call of this batch should take at most, so many it took."""
+        works = [each.planned.work for each in batch]
+        deadline_s = self.stage.deadline_s(self.rung, self.env.resources, works)
+        return seconds / (SHARE_OF_DEADLINE * deadline_s)
+
     def call(self, batch: Sequence[Attempt]) -> tuple[Answers, float]:
         """The answers, and the seconds that the call took. Raises `StorageError` alone."""
-        rung, env, stats = self.rung, self.env, self.stats
         works = tuple(map(self._work, batch))  # so that no rung can take rows out of it
-        env.watch.calling(self.name, [work.id for work in works])
-        started = env.timer()
-        answers: Answers
-        try:
-            given = rung.call(env.resources, works)
-            answers = (
-                given if isinstance(given, RowError) else checked(self.stage, rung, works, given)
-            )
-        except StorageError:  # our own disk, not the rows: the run ends, what is committed stays
-            raise
-        except Exception as error:  # noqa: BLE001 - every failure of a rung is a status, never a crash
-            if is_context_lost(error):
-                env.watch.context_lost(error)
-            answers = classify(error, rung.name)
-        elapsed = env.timer() - started
+        started = self.env.timer()
+        with self.watched(works):
+            answers = self._answers(works)
+        elapsed = self.env.timer() - started
+        stats = self.stats
         stats.calls += 1
         stats.seconds += elapsed
         for each in batch:
             each.seconds += elapsed / len(batch)
         return answers, elapsed
 
+    def _answers(self, works: Sequence[Work]) -> Answers:
+        env = self.env
+        try:
+            given = self.rung.call(env.resources, works)
+            if isinstance(given, RowError):
+                return given
+            return checked(self.stage, self.rung, works, given)
+        except StorageError:  # our own disk, not the rows: the run ends, what is committed stays
+            raise
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # every failure of a rung is a status, never a crash
+            if not isinstance(error, Exception) and env.watch.stopped():
+                raise  # it ends this process, as somebody wanted
+            if is_context_lost(error):
+                env.watch.context_lost(error)
+            return classify(error, self.rung.name)
+
     def _work(self, each: Attempt) -> Work:
         work = each.planned.work
         return replace(work, key=self.env.keys.key(work, self.number)) if self.rung.keyed else work
 
-    def unmade(self, batch: Sequence[Attempt], permits: Permits, error: RowError) -> None:
-        """The call did not fit and is made again in smaller ones: it proves and costs nothing."""
+    def unmade(
+        self, batch: Sequence[Attempt], permits: Permits, error: RowError, *, paid: bool = False
+    ) -> None:
+        """The call is made again in smaller ones: it proves nothing, and unless `paid` is free."""
         _release(permits.values())
         self.stats.errors[str(error.kind)] += 1
-        if self.rung.cost_usd:
+        if self.rung.cost_usd and not paid:
             self.env.budget.give_back(self.rung.cost_usd, len(batch))
 
     def settle(

@@ -10,13 +10,13 @@ from typing import Any
 
 from pipeline_assets.core.attempt import Attempt
 from pipeline_assets.core.calls import Caller
-from pipeline_assets.core.environment import Environment, RungStats
+from pipeline_assets.core.environment import Environment, RungStats, add_stats
 from pipeline_assets.core.outcomes import held
 from pipeline_assets.core.plan import Planned, Reason
 from pipeline_assets.core.retrying import call_until_settled
 from pipeline_assets.core.rows import Made, Work
 from pipeline_assets.core.stage import Rung, Stage
-from pipeline_assets.errors import ConstraintBroken, RowError, UpstreamMissing, classify
+from pipeline_assets.errors import ConstraintBroken, RowError, Timeout, UpstreamMissing, classify
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +28,39 @@ def climb(
     attempts = [Attempt(row) for row in planned]
     for number, rung in enumerate(stage.rungs):
         waiting = [each for each in attempts if each.may_try(number)]
+        caller = Caller(stage, number, env, RungStats())
+        waiting = _not_hung(caller, waiting)
         if not waiting:
             continue
-        candidates = _admitted(stage, rung, waiting, env.resources)
-        if candidates:
-            counted = stats.setdefault(rung.name, RungStats())
-            to_call = _recalled(stage, number, candidates, env, counted)
-            call_until_settled(Caller(stage, number, env, counted), to_call)
+        to_call = _left_to_call_for(caller, waiting)
+        if to_call or caller.stats.recalled:
+            call_until_settled(caller, to_call)
+            add_stats(stats, {rung.name: caller.stats})
     return attempts
+
+
+def _not_hung(caller: Caller, waiting: list[Attempt]) -> list[Attempt]:
+    """The rows over which the rung did not hang; for the others that was their call."""
+    if not caller.env.hung:
+        return waiting
+    left = []
+    for each in waiting:
+        why = caller.env.hung.get(each.planned.work.id, {}).get(caller.name)
+        if why is None:
+            left.append(each)
+            continue
+        each.answered(Timeout(why), caller.number, caller.rung.cost_usd)
+        each.fall(caller.rung, Timeout(why))
+    return left
+
+
+def _left_to_call_for(caller: Caller, waiting: list[Attempt]) -> list[Attempt]:
+    """The rows that are to be called for; the others have their reason, or what was kept."""
+    if not caller.rung.has_more_code:
+        return _admitted(caller.stage, caller.rung, waiting, caller.env.resources)
+    with caller.watched([each.planned.work for each in waiting]):
+        candidates = _admitted(caller.stage, caller.rung, waiting, caller.env.resources)
+        return _recalled(caller.stage, caller.number, candidates, caller.env, caller.stats)
 
 
 def _admitted(stage: Stage, rung: Rung, waiting: list[Attempt], resources: Any) -> list[Attempt]:
@@ -74,7 +99,7 @@ def _recalled(
 ) -> list[Attempt]:
     """Settle the rows whose result is kept from equal work; the others are to be called for."""
     rung = stage.rungs[number]
-    if rung.recall is None:
+    if rung.recall is None or not candidates:
         return candidates
     # Whoever forces a row wants the work done again, not its memory.
     asked = [each for each in candidates if each.planned.reason is not Reason.FORCED]

@@ -37,12 +37,21 @@ class Gate(Protocol):
 
 
 class CallWatch(Protocol):
-    """The process around a chain: who sees it die, and can replace it."""
+    """The process around a chain: who sees it die or hang, and can replace it."""
 
-    def calling(self, rung: str, rows: Sequence[RowId]) -> None:
-        """A rung is about to be called with these rows; should the process die, it was there."""
+    def calling(self, rung: str, rows: Sequence[RowId], deadline_s: float) -> None:
+        """A rung is about to be called with these rows; should the process die, it was there.
 
-    def context_lost(self, error: Exception) -> None:
+        Whoever can ends the process once `deadline_s` seconds have passed without `answered`.
+        """
+
+    def answered(self) -> None:
+        """The call has ended, one way or the other."""
+
+    def stopped(self) -> bool:
+        """Whether somebody asked for an end."""
+
+    def context_lost(self, error: BaseException) -> None:
         """The process can make no further call. Returns only where nobody could replace it."""
 
 
@@ -77,7 +86,8 @@ def add_stats(total: dict[str, RungStats], more: Mapping[str, RungStats]) -> Non
 class Environment:
     """What a chain needs from around it.
 
-    `timer` gives seconds on any monotonic clock, `sleep` waits for seconds and says whether it
+    `hung` are the rungs that hung over a row alone, each with what to say of it. `timer` gives
+    seconds on any monotonic clock, `sleep` waits for seconds and says whether it
     could, rather than being called away; `draw(low, high)` is a random number in between.
     """
 
@@ -87,6 +97,7 @@ class Environment:
     budget: Budget
     sizes: BatchSizes
     watch: CallWatch
+    hung: Mapping[RowId, Mapping[str, str]]
     timer: Callable[[], float]
     sleep: Callable[[float], bool]
     draw: Draw

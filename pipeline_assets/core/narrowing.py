@@ -1,13 +1,14 @@
-"""Finding the row that kills its worker, by what a live supervisor saw.
+"""Finding the row that kills its worker, or hangs, by what a live supervisor saw.
 
 A death in a call of many rows proves nothing about one of them: the rows are called again in far
 smaller batches, until the killer is alone. A row that was alone three times is told apart from bad
-luck, and its neighbours have finished meanwhile.
+luck, and its neighbours have finished meanwhile. A row that hung alone is told at once: it has cost
+a whole deadline, and goes on to the next rung.
 """
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pipeline_assets.core.plan import Planned
 from pipeline_assets.core.rows import RowId
@@ -22,24 +23,40 @@ class Suspects:
     """What is known of rows that were in a call when their worker died.
 
     `limits` is the largest batch that a row may be called in; `deaths` counts those that it died
-    alone; `crashed` are the rows that are given up, each with the cause.
+    alone; `crashed` are the rows that are given up, each with the cause. `hung` are those over
+    which a rung (`stage.rung`) hung alone, each with what to say of it.
     """
 
     limits: Mapping[RowId, int] = field(default_factory=dict)
     deaths: Mapping[RowId, int] = field(default_factory=dict)
     crashed: Mapping[RowId, str] = field(default_factory=dict)
+    hung: Mapping[RowId, Mapping[str, str]] = field(default_factory=dict)
+
+    def died(self, rows: Sequence[RowId], cause: str) -> "Suspects":
+        """What is known after a worker died in a call of `rows`."""
+        known = self._narrowed(rows)
+        if len(rows) > 1:
+            return known
+        row = rows[0]
+        deaths = {**self.deaths, row: self.deaths.get(row, 0) + 1}
+        crashed = {**self.crashed, row: cause} if deaths[row] >= DEATHS_ALONE else self.crashed
+        return replace(known, deaths=deaths, crashed=crashed)
+
+    def hung_in(self, rung: str, rows: Sequence[RowId], cause: str) -> "Suspects":
+        """What is known after a call of `rows` did not end."""
+        known = self._narrowed(rows)
+        if len(rows) > 1:
+            return known
+        row = rows[0]
+        return replace(known, hung={**self.hung, row: {**self.hung.get(row, {}), rung: cause}})
+
+    def _narrowed(self, rows: Sequence[RowId]) -> "Suspects":
+        return replace(self, limits={**self.limits, **dict.fromkeys(rows, narrower(len(rows)))})
 
 
-def after_death(suspects: Suspects, rows: Sequence[RowId], cause: str) -> Suspects:
-    """What is known after a worker died in a call of `rows`."""
-    limits = {**suspects.limits, **dict.fromkeys(rows, max(1, len(rows) // NARROW_BY))}
-    if len(rows) > 1:
-        return Suspects(limits, suspects.deaths, suspects.crashed)
-    row = rows[0]
-    deaths = {**suspects.deaths, row: suspects.deaths.get(row, 0) + 1}
-    if deaths[row] < DEATHS_ALONE:
-        return Suspects(limits, deaths, suspects.crashed)
-    return Suspects(limits, deaths, {**suspects.crashed, row: cause})
+def narrower(rows: int) -> int:
+    """How many rows of a call are called at once to find which one it was."""
+    return max(1, rows // NARROW_BY)
 
 
 def blames_rung(suspects: Suspects, rows: Sequence[RowId]) -> bool:

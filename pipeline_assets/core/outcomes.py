@@ -11,13 +11,18 @@ from pipeline_assets.errors import ConstraintBroken, Internal, RowError
 SHARES = (pa.field("quality", pa.float32()), pa.field("confidence", pa.float32()))
 
 
+class Uncountable(Internal):
+    """A call whose outcomes nobody can tell apart."""
+
+
 def checked(
     stage: Stage, rung: Rung, works: Sequence[Work], outcomes: Sequence[object]
 ) -> Sequence[Outcome] | RowError:
     """What a rung gave for `works`, with an error in place of what no rung may give."""
-    if len(outcomes) != len(works):
-        return Internal(
-            f"{rung.name} gave {len(outcomes)} outcomes for {len(works)} rows; "
+    given = len(outcomes) if isinstance(outcomes, Sequence) else type(outcomes).__name__
+    if given != len(works):
+        return Uncountable(
+            f"{rung.name} gave {given} outcomes for {len(works)} rows; "
             "a rung gives one outcome per row"
         )
     return held(stage, rung, works, outcomes)

@@ -1,4 +1,4 @@
-"""Batch sizes that worked: halved when memory runs out, remembered, and grown back slowly."""
+"""Batch sizes that worked: less when memory or time runs out, remembered, and grown back slowly."""
 
 from dataclasses import dataclass, field
 
@@ -32,10 +32,17 @@ class BatchSizes:
 
     def too_large(self, rung: str, rows: int) -> None:
         """A batch of `rows` rows ran out of memory: try half of it from now on."""
+        self._shrink(rung, rows, rows // 2)
+
+    def too_slow(self, rung: str, rows: int, share: float) -> None:
+        """A batch of `rows` rows took too long; this share of it would not have."""
+        self._shrink(rung, rows, int(rows * share))
+
+    def _shrink(self, rung: str, rows: int, to: int) -> None:
         known = self._sizes.setdefault(rung, _Size(rows))
         if known.grown:
             known.patience = min(known.patience * 2, LONGEST_PATIENCE)
-        known.rows, known.fitted, known.grown = max(1, rows // 2), 0, False
+        known.rows, known.fitted, known.grown = max(1, to), 0, False
 
     def note(self, rung: str, rows: int, *, fitted: bool) -> None:
         """A batch of `rows` rows was called and memory sufficed (or one row alone failed)."""

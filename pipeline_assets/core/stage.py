@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -38,6 +38,13 @@ def _nothing_missing(_work: Work) -> None:
     return None
 
 
+CALL_DEADLINE_S = 300.0
+"""What takes longer than this is taken for hanging."""
+
+Deadline: TypeAlias = float | Callable[[Any, Sequence[Work]], float]
+"""Seconds that a call may take, or what gives them for resources and the works of a call."""
+
+
 def _no_conditions(_resources: Any) -> str:
     return ""
 
@@ -62,7 +69,8 @@ class Rung:
     are back when the accelerator is. `backoff` tries what failed in passing again within the run;
     without it the row falls on at once. `keyed` hands each work its idempotency key, for a provider
     that bills: an answer lost on the way is then not paid for twice. `cost_usd` is per row and
-    call.
+    call. `deadline_s` is how long a call may take before its process is ended, where that is not
+    the stage's.
     """
 
     name: str
@@ -79,6 +87,12 @@ class Rung:
     backoff: Backoff | None = None
     keyed: bool = False
     cost_usd: float = 0.0
+    deadline_s: Deadline | None = None
+
+    @property
+    def has_more_code(self) -> bool:
+        """Whether it has code of its own that runs before a call, and might hang in it."""
+        return self.recall is not None or self.requires is not _nothing_missing
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +120,10 @@ class Stage:
     stage never falls back to skip: it fails, and what depends on it stays pending. `retry_usd` is
     what all attempts at a row may cost together. `workers` is the most worker processes that share
     an hour; None means all that there are. `agrees` measures a fallback against the primary, in the
-    weekly drill; without it the drill knows of errors and times alone. `meanings` says what the
+    weekly drill; without it the drill knows of errors and times alone. `call_deadline_s` is how
+    long a call of a rung may take: past it the worker process is ended, and the rows that it was
+    called with are narrowed down to the one that hangs, which is a `timeout`. Calls are kept to a
+    fifth of it by smaller batches, so that slow is not taken for hanging. `meanings` says what the
     stage's own columns hold, for the UI.
     """
 
@@ -128,6 +145,7 @@ class Stage:
     retry_usd: float = 0.01
     workers: int | None = None
     agrees: Agrees | None = None
+    call_deadline_s: float = CALL_DEADLINE_S
     breaker: BreakerRule = field(default_factory=BreakerRule)
     group: str = "enrichment"
     kinds: tuple[str, ...] = ("parquet",)
@@ -143,6 +161,8 @@ class Stage:
         for cost in (self.retry_usd, *(rung.cost_usd for rung in self.rungs)):
             if not 0 <= cost < math.inf:
                 raise ValueError(f"stage {self.name!r}: {cost} is no amount of USD")
+        if not self.call_deadline_s > 0:
+            raise ValueError(f"stage {self.name!r}: {self.call_deadline_s} s is no deadline")
         for rung in self.rungs:
             if not rung.falls_through <= FALLS_THROUGH:
                 never = ", ".join(sorted(rung.falls_through - FALLS_THROUGH))
@@ -195,6 +215,11 @@ class Stage:
     def reads_up_to(self, rungs: int) -> tuple[str, ...]:
         """The fields that the first `rungs` rungs read: what a row made there depends on."""
         return tuple(dict.fromkeys(name for rung in self.rungs[:rungs] for name in rung.reads))
+
+    def deadline_s(self, rung: Rung, resources: Any, works: Sequence[Work]) -> float:
+        """How many seconds a call of the rung with these works may take."""
+        limit = self.call_deadline_s if rung.deadline_s is None else rung.deadline_s
+        return limit(resources, works) if callable(limit) else limit
 
     def index(self, rung: str | None) -> int:
         """The position of a rung by name; the number of rungs for none or one no longer there."""

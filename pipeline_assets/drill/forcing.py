@@ -157,6 +157,7 @@ def forced(stage: Stage, rung: Rung, examples: list[Example], resources: Resourc
         budget=resources.budgets.stage(stage.name),
         sizes=BatchSizes(),
         watch=listener,
+        hung={},
         timer=time.perf_counter,
         sleep=listener.sleep,
         draw=random.uniform,

@@ -27,11 +27,11 @@ from pipeline_assets.engine.inputs import read_ids, row_ids
 from pipeline_assets.engine.orders import Job, Listener, Order, Piece, Report
 from pipeline_assets.engine.shard import OpenOrder
 from pipeline_assets.engine.workers import Death, shared_workers
-from pipeline_assets.errors import CircuitOpen, Unavailable
+from pipeline_assets.errors import CircuitOpen, Timeout, Unavailable
 from pipeline_assets.stages import find_stage
 from pipeline_assets.state.settled import Settled
 from pipeline_assets.store.checkpoints import Checkpoints
-from pipeline_assets.store.processes import available_cores
+from pipeline_assets.store.processes import default_workers
 from pipeline_assets.store.rung_calls import keep_calls
 from pipeline_assets.store.storage import NOT_THERE
 from pipeline_assets.store.tables import ROW_GROUP_ROWS
@@ -130,7 +130,7 @@ def _worked_on(
 ) -> Iterator[Report]:
     """The report of each piece, in whatever order they are finished."""
     count = resources.settings.workers
-    count = available_cores() if count is None else count
+    count = default_workers() if count is None else count
     share = min(count, stage.workers or count)
     rows = _rows_a_piece(stage, resources.tables.rows("items", order.hour), share)
     spans = resources.tables.pieces("items", order.hour, rows)
@@ -226,14 +226,15 @@ def _asked(order: Order) -> str:
 
 
 def _bury(stage: Stage, death: Death, resources: Resources) -> None:
-    """Say that a worker died; it may be a failure of the rung, too."""
+    """Say that a worker died, or hung; it may be a failure of the rung, too."""
     if death.calling is None:
         log.warning("%s: a worker died between calls: %s", stage.name, death.cause)
         return
     rung, rows = death.calling.rung, death.calling.rows
     log.warning(
-        "%s: a worker died in a call of %d rows (%s%s): %s; it is replaced",
+        "%s: a worker %s in a call of %d rows (%s%s): %s; it is replaced",
         rung,
+        "hung" if death.hung else "died",
         len(rows),
         "/".join(rows[0]),
         " …" if len(rows) > 1 else "",
@@ -242,7 +243,8 @@ def _bury(stage: Stage, death: Death, resources: Resources) -> None:
     if death.blames_rung:
         permit = resources.breakers.gate(stage.breaker).permit(rung, "")
         if not isinstance(permit, CircuitOpen):
-            permit.failure(Unavailable(f"its worker died: {death.cause}"), 0.0)
+            died = Unavailable(f"its worker died: {death.cause}")
+            permit.failure(Timeout(death.cause) if death.hung else died, 0.0)
 
 
 def _publish_what_is_new(

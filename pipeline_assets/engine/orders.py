@@ -104,11 +104,15 @@ class Report:
             self.due_at = due_at if self.due_at is None else min(self.due_at, due_at)
 
 
-def _unseen(_rung: str, _rows: Sequence[RowId]) -> None:
+def _unseen(_rung: str, _rows: Sequence[RowId], _deadline_s: float) -> None:
     """Nobody needs to know."""
 
 
-def _only_an_error(_error: Exception) -> None:
+def _unheard() -> None:
+    """Likewise."""
+
+
+def _only_an_error(_error: BaseException) -> None:
     """The row's error says it: nobody could replace this process."""
 
 
@@ -129,14 +133,16 @@ def _slept(seconds: float) -> bool:
 class Listener:
     """Who hears how the work goes, and may end it; by default nobody.
 
-    `calling` hears which rung is about to be called with which rows, `context_lost` that this
-    process can make no further call, and `finished` how many more rows are durable and what the
-    calls for them came to. When `stopped` says so, the micro-batch in hand is finished and the rest
-    stays as it was. `sleep` waits for seconds, and says whether it could.
+    `calling` hears which rung is about to be called with which rows and for how many seconds at the
+    most, `answered` that the call has ended, `context_lost` that this process can make no further
+    call, and `finished` how many more rows are durable and what the calls for them came to. When
+    `stopped` says so, the micro-batch in hand is finished and the rest stays as it was. `sleep`
+    waits for seconds, and says whether it could.
     """
 
-    calling: Callable[[str, Sequence[RowId]], None] = _unseen
-    context_lost: Callable[[Exception], None] = _only_an_error
+    calling: Callable[[str, Sequence[RowId], float], None] = _unseen
+    answered: Callable[[], None] = _unheard
+    context_lost: Callable[[BaseException], None] = _only_an_error
     finished: Callable[[int, Mapping[str, RungStats]], None] = _silent
     stopped: Callable[[], bool] = _never
     sleep: Callable[[float], bool] = _slept

@@ -136,7 +136,7 @@ class OpenOrder:
         self._keep(given_up, crashed, report)
         listener.finished(len(crashed), {})
         alive = [each for each in to_climb if each.work.id not in suspects.crashed]
-        env = self._environment(listener)
+        env = self._environment(listener, suspects)
         for batch in batches(alive, stage.micro_batch, suspects):
             if listener.stopped():
                 report.interrupted = True
@@ -175,7 +175,7 @@ class OpenOrder:
             return now
         return row.retry_at if decision is Standing.WAITING else None
 
-    def _environment(self, listener: Listener) -> Environment:
+    def _environment(self, listener: Listener, suspects: Suspects) -> Environment:
         return Environment(
             resources=self.resources,
             keys=self.keys,
@@ -183,6 +183,7 @@ class OpenOrder:
             budget=self.resources.budgets.stage(self.stage.name),
             sizes=self.resources.sizes,
             watch=listener,
+            hung=suspects.hung,
             timer=time.perf_counter,
             sleep=listener.sleep,
             draw=random.uniform,

@@ -22,6 +22,7 @@ from pipeline_assets.engine.orders import Job, Listener, Piece, Report
 from pipeline_assets.engine.shard import OpenOrder
 from pipeline_assets.engine.stopping import Stop
 from pipeline_assets.engine.workers import (
+    Answered,
     Calling,
     ContextLost,
     Done,
@@ -55,22 +56,33 @@ class Supervisor:
         except OSError:
             os._exit(ORPHANED)
 
-    def calling(self, rung: str, rows: Sequence[RowId]) -> None:
+    def calling(self, rung: str, rows: Sequence[RowId], deadline_s: float) -> None:
         """A rung is about to be called."""
-        self.tell(Calling(rung, tuple(rows)))
+        self.tell(Calling(rung, tuple(rows), deadline_s))
+
+    def answered(self) -> None:
+        """The call has ended."""
+        self.tell(Answered())
 
     def finished(self, rows: int, rungs: Mapping[str, RungStats]) -> None:
         """So many more rows are durable, and this is what the calls for them came to."""
         self.tell(Finished(rows, rungs))
 
-    def context_lost(self, error: Exception) -> None:
+    def context_lost(self, error: BaseException) -> None:
         """End: every later call here would fail as this one did."""
         self.tell(ContextLost(f"{type(error).__name__}: {error}"))
         os._exit(CONTEXT_LOST)
 
     def listener(self, stop: Stop) -> Listener:
         """Who hears of a piece, and may end it."""
-        return Listener(self.calling, self.context_lost, self.finished, stop, stop.sleep)
+        return Listener(
+            calling=self.calling,
+            answered=self.answered,
+            context_lost=self.context_lost,
+            finished=self.finished,
+            stopped=stop,
+            sleep=stop.sleep,
+        )
 
     def _listen(self) -> None:
         """Take orders, also while one is worked on: the end of the connection must be seen."""

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import os
 import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -22,7 +24,7 @@ from multiprocessing.connection import Connection, Pipe, wait
 from typing import TYPE_CHECKING
 
 from pipeline_assets.core.environment import RungStats, add_stats
-from pipeline_assets.core.narrowing import after_death, blames_rung
+from pipeline_assets.core.narrowing import blames_rung
 from pipeline_assets.engine.orders import Report
 from pipeline_assets.errors import ErrorKind, PipelineError
 
@@ -46,6 +48,12 @@ class Calling:
 
     rung: str
     rows: tuple[RowId, ...]
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The call has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +87,15 @@ class ContextLost:
 
 @dataclass(frozen=True, slots=True)
 class Death:
-    """What a live supervisor saw: a worker ended while it called a rung, or between calls."""
+    """What a live supervisor saw: a worker ended while it called a rung, or between calls.
+
+    It `hung` where the supervisor ended it, past the deadline of the call.
+    """
 
     calling: Calling | None
     cause: str
     blames_rung: bool = False
+    hung: bool = False
 
 
 class WorkersDied(PipelineError):
@@ -112,6 +124,7 @@ class _Worker:
     job: Job | None = None
     piece: Piece | None = None
     calling: Calling | None = None
+    due: float = math.inf
     rungs: dict[str, RungStats] = field(default_factory=dict)
     last_words: str | None = None
 
@@ -132,7 +145,8 @@ class _Worker:
         return cls(process, ours)
 
     def give(self, job: Job, piece: Piece) -> None:
-        self.piece, self.calling, self.rungs, self.last_words = piece, None, {}, None
+        self.piece, self.rungs, self.last_words = piece, {}, None
+        self.calling, self.due = None, math.inf
         if job is not self.job:
             self.job = job
             self.connection.send(job)
@@ -141,6 +155,15 @@ class _Worker:
     def gone(self) -> bool:
         """Whether it ended without its connection: a process that it forked may still hold that."""
         return self.process.poll() is not None and not self.connection.poll()
+
+    def overdue(self) -> bool:
+        """Whether its call has taken longer than any that comes to an end."""
+        return time.monotonic() > self.due
+
+    def kill(self) -> None:
+        """End it at once, with whatever it has started in its group."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
 
     def cause(self) -> str:
         """How the process ended."""
@@ -237,6 +260,9 @@ class _Shift:
                     yield from self._heard(worker)
                 elif worker.gone():
                     yield from self._buried(worker)
+                elif worker.overdue():
+                    worker.kill()
+                    yield from self._buried(worker, hung=True)
 
     def over(self) -> None:
         """Whoever still works does so for nobody: what they finished is durable."""
@@ -271,6 +297,9 @@ class _Shift:
             case Calling():
                 self.stillborn = 0
                 worker.calling = message
+                worker.due = time.monotonic() + message.deadline_s
+            case Answered():
+                worker.due = math.inf
             case Finished(rows, rungs):
                 worker.calling = None
                 add_stats(worker.rungs, rungs)
@@ -297,8 +326,8 @@ class _Shift:
         self.again.append(replace(piece, again=True))
         return replace(report, rows=0, planned=Counter(), standing=Counter(), interrupted=False)
 
-    def _buried(self, worker: _Worker) -> Iterator[Report]:
-        """A worker died: its piece is handed out again, with what its death proves.
+    def _buried(self, worker: _Worker, *, hung: bool = False) -> Iterator[Report]:
+        """A worker died, or hung and was ended: its piece is handed out again, with what that says.
 
         What it had called before is counted; so is the call that it died in.
         """
@@ -307,26 +336,32 @@ class _Shift:
         cause, piece = worker.cause(), worker.piece
         if piece is None or (worker.calling is None and self.listener.stopped()):
             return  # asked to end while it started, which it could not do politely yet
-        yield Report(rungs=_with_last_call(worker))
+        yield Report(rungs=_with_last_call(worker, hung=hung))
         if worker.calling is None:
             self.stillborn += 1
             if self.stillborn >= STILLBORN:
                 raise WorkersDied(self.job.order, cause)
             self.died(Death(None, cause))
         else:
-            rows = worker.calling.rows
-            self.died(Death(worker.calling, cause, blames_rung(piece.suspects, rows)))
-            piece = replace(piece, suspects=after_death(piece.suspects, rows, cause))
+            calling, suspects = worker.calling, piece.suspects
+            if hung:
+                cause = f"no answer within {calling.deadline_s:g} s (call_deadline_s); it was ended"
+                known = suspects.hung_in(calling.rung, calling.rows, cause)
+            else:
+                known = suspects.died(calling.rows, cause)
+            blames = hung or blames_rung(suspects, calling.rows)
+            self.died(Death(calling, cause, blames, hung))
+            piece = replace(piece, suspects=known)
         if not self.asked_to_stop:
             self.again.append(replace(piece, again=True))
 
 
-def _with_last_call(worker: _Worker) -> dict[str, RungStats]:
+def _with_last_call(worker: _Worker, *, hung: bool) -> dict[str, RungStats]:
     """What the calls of a worker that died came to, the last one included."""
     rungs = dict(worker.rungs)
     if worker.calling is not None:
-        rows = len(worker.calling.rows)
-        last = RungStats(calls=1, rows=rows, errors=Counter({str(ErrorKind.WORKER_CRASH): rows}))
+        rows, kind = len(worker.calling.rows), ErrorKind.TIMEOUT if hung else ErrorKind.WORKER_CRASH
+        last = RungStats(calls=1, rows=rows, errors=Counter({str(kind): rows}))
         add_stats(rungs, {worker.calling.rung.partition(".")[2]: last})
     return rungs
 

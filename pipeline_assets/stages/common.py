@@ -7,7 +7,9 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from pipeline_assets.core.fingerprint import tool  # noqa: F401 - earlier stages look for it here
+from pipeline_assets.core.stage import CALL_DEADLINE_S
 from pipeline_assets.core.status import Status
+from pipeline_assets.documents.parsers import WALL_FACTOR
 from pipeline_assets.documents.pictures import decode
 from pipeline_assets.store.blobs import BlobRef
 
@@ -37,6 +39,12 @@ Model = Callable[["Resources"], "Features"]
 PRIMARY: Model = attrgetter("primary")
 FALLBACK: Model = attrgetter("fallback")
 """The two models that stages which embed have a rung of each."""
+
+
+def parsing_s(resources: Resources, works: Sequence[Work]) -> float:
+    """The most seconds that a call may take which has each document parsed, or given up twice."""
+    each_s = resources.settings.parse_timeout_s * WALL_FACTOR
+    return CALL_DEADLINE_S + 2 * each_s * len(works)
 
 
 def picture_of(fields: Mapping[str, Any]) -> str | None:

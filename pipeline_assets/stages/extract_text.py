@@ -13,7 +13,7 @@ from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import classify
-from pipeline_assets.stages.common import blob_of
+from pipeline_assets.stages.common import blob_of, parsing_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -98,6 +98,7 @@ STAGE = Stage(
             call=structured,
             reads=READS,
             producer=lambda _resources: f"structured/2 {tool(*PACKAGES)}",
+            deadline_s=parsing_s,
             requires=_no_document,
         ),
         Rung(
@@ -106,6 +107,7 @@ STAGE = Stage(
             call=plain,
             reads=READS,
             producer=lambda _resources: "plain/2",
+            deadline_s=parsing_s,
             requires=_no_document,
         ),
     ),

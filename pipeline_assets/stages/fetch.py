@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from pipeline_assets.core.agreement import same
 from pipeline_assets.core.budget import Backoff
 from pipeline_assets.core.contract import TIMESTAMP
 from pipeline_assets.core.rows import Made, Outcome, Work
-from pipeline_assets.core.stage import Rung, Stage
+from pipeline_assets.core.stage import CALL_DEADLINE_S, Rung, Stage
 from pipeline_assets.core.status import Role
 from pipeline_assets.errors import RowError, UpstreamMissing
 from pipeline_assets.fetch.addresses import host_of, shown
@@ -56,6 +57,22 @@ def http(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
     }
     outcomes |= {url: _made(url, copy, copy.validators) for url, copy in copies.items()}
     return [outcomes[work["url"]] for work in works]
+
+
+def longest(resources: Resources, works: Sequence[Work]) -> float:
+    """The most seconds that a call may take: when each resource ends at its own deadline.
+
+    They wait for a connection to their host, of which each process has its share, and for what the
+    host's rate admits.
+    """
+    settings = resources.settings
+    connections = max(1, min(settings.fetch_per_host, settings.fetch_concurrency) // PROCESSES)
+    seconds = CALL_DEADLINE_S + len(works) * settings.fetch_timeout_s / connections
+    for host, asked in Counter(host_of(work["url"]) for work in works).items():
+        rate = settings.fetch_host_rate.get(host, settings.fetch_rate)
+        if rate is not None:
+            seconds += asked * PROCESSES / rate
+    return seconds
 
 
 def last_good_copy(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
@@ -167,6 +184,7 @@ STAGE = Stage(
             producer=lambda _resources: "http/1",
             scope=lambda work: host_of(work["url"]),
             backoff=Backoff(deadline_s=WAIT_AT_MOST_S),
+            deadline_s=longest,
         ),
         Rung(
             name="last_good_copy",

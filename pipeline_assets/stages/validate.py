@@ -14,7 +14,7 @@ from pipeline_assets.core.status import Role, Status
 from pipeline_assets.documents import documents
 from pipeline_assets.documents.pictures import decode, open_picture
 from pipeline_assets.errors import classify
-from pipeline_assets.stages.common import blob_of
+from pipeline_assets.stages.common import blob_of, parsing_s
 
 if TYPE_CHECKING:
     from pipeline_assets.resources import Resources
@@ -106,6 +106,7 @@ STAGE = Stage(
             call=call,
             reads=READS,
             producer=lambda resources: f"validate/2 max_pixels={resources.settings.max_pixels}",
+            deadline_s=parsing_s,
             requires=_not_fetched,
         )
         for name, factor, call in (

@@ -1,7 +1,13 @@
 """Other processes of this host."""
 
 import os
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+CONTROL_GROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+WORKER_BYTES = 1_000_000_000
+"""What a worker process needs with the models that are shipped."""
 
 
 def is_gone(process: int) -> bool:
@@ -23,6 +29,56 @@ def _is_zombie(process: int) -> bool:
     return stat.rpartition(")")[2].split()[0] == "Z"
 
 
+def default_workers() -> int:
+    """How many worker processes there are where nobody says it: one a core, if memory allows."""
+    return max(1, min(available_cores(), available_memory_bytes() // WORKER_BYTES))
+
+
 def available_cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0))
+    """How many cores this process may use, by its affinity and the quotas of its control groups."""
+    if hasattr(os, "sched_getaffinity"):
+        allowed = len(os.sched_getaffinity(0))
+    else:
+        allowed = os.cpu_count() or 1
+    return max(1, min([allowed, *(int(cores) for cores in _quotas())]))
+
+
+def available_memory_bytes() -> int:
+    """How much memory the processes of this machine, or of our control groups, may use together."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    limits = (*_words("memory", "memory.max"), *_words("memory", "memory.limit_in_bytes"))
+    return min([physical, *(int(word) for [word] in limits if word.isdigit())])
+
+
+def _quotas() -> Iterator[float]:
+    """The cores that each control group may keep busy, of those that have a quota."""
+    for quota, period in _words("cpu", "cpu.max"):
+        if quota.isdigit():
+            yield int(quota) / int(period)
+    microseconds = [_words("cpu", f"cpu.cfs_{name}_us") for name in ("quota", "period")]
+    for [quota], [period] in zip(*microseconds, strict=False):
+        if quota.isdigit():
+            yield int(quota) / int(period)
+
+
+def _words(controller: str, file: str) -> Iterator[list[str]]:
+    """What a file of the control groups says, for this process's group and those above it.
+
+    Version 2 has one tree, which belongs to no controller; version 1 has one for each.
+    """
+    try:
+        lines = MEMBERSHIP.read_text().splitlines()
+    except OSError:  # no Linux
+        return
+    for line in lines:
+        _number, controllers, group = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        # From inside a container the group's own path may not be there: its root then is the group.
+        for each in (PurePosixPath(group), *PurePosixPath(group).parents):
+            with suppress(OSError):
+                yield (
+                    (CONTROL_GROUPS / controllers / str(each).lstrip("/") / file)
+                    .read_text()
+                    .split()
+                )

@@ -231,13 +231,21 @@ class FakeWatch:
     """Writes down what is called; nobody could replace this process."""
 
     calls: list[tuple[str, int]] = field(default_factory=list)
-    lost: list[Exception] = field(default_factory=list)
+    lost: list[BaseException] = field(default_factory=list)
 
-    def calling(self, rung: str, rows: Sequence[RowId]) -> None:
+    def calling(self, rung: str, rows: Sequence[RowId], deadline_s: float) -> None:
         """Write it down."""
+        assert deadline_s > 0
         self.calls.append((rung, len(rows)))
 
-    def context_lost(self, error: Exception) -> None:
+    def answered(self) -> None:
+        """Nobody waits for it."""
+
+    def stopped(self) -> bool:
+        """Nobody asks for an end."""
+        return False
+
+    def context_lost(self, error: BaseException) -> None:
         """Write it down."""
         self.lost.append(error)
 
@@ -285,6 +293,7 @@ def climb_with(
     budget: FakeBudget | None = None,
     *,
     called_away: bool = False,
+    hung: Mapping[RowId, Mapping[str, str]] | None = None,
     **planned_as: Any,
 ) -> Climbed:
     """Take works through the chain of `stage`, planned for every rung or as told.
@@ -307,6 +316,7 @@ def climb_with(
         budget=budget,
         sizes=sizes,
         watch=watch,
+        hung=hung or {},
         timer=clock,
         sleep=sleep,
         draw=lambda _low, high: high,

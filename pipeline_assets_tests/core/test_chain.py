@@ -1,5 +1,6 @@
 """Climbing down a chain: which rung gets which row, what it costs, and what breakers hear."""
 
+import asyncio
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline_assets.core.attempt import Attempt
 from pipeline_assets.core.environment import RungStats
-from pipeline_assets.core.rows import Made, Outcome, Work
+from pipeline_assets.core.rows import Made, Outcome, RowId, Work
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.stage import FALLS_THROUGH, Agreement, RungCall, Stage
 from pipeline_assets.errors import (
@@ -203,14 +204,52 @@ class _Hearing:
         raise AssertionError
 
 
-@pytest.mark.parametrize("given", [0, 2, 4])
-def test_a_wrong_number_of_outcomes_is_a_bug_of_the_rung(given: int) -> None:
-    """Nobody knows which outcome is whose, so none of them is used."""
-    stage = two_rungs(lambda _resources, _works: [Made(("chair",))] * given)
+@pytest.mark.parametrize(
+    ("given", "said"), [([], "0"), ([Made(("chair",))] * 2, "2"), (None, "None")]
+)
+def test_a_wrong_number_of_outcomes_is_a_bug_of_the_rung(given: Any, said: str) -> None:
+    """Nobody knows which outcome is whose, so none of them is used: each row is called alone."""
+    stage = two_rungs(lambda _resources, _works: given)
     climbed = climb_with(stage, many(3))
     assert climbed.kinds == [["internal"]] * 3
-    assert f"gave {given} outcomes for 3 rows" in climbed.climbs[0].errors[0].message
-    assert climbed.gate.results[0] == ("labels.primary", "internal")
+    assert f"gave {said}" in climbed.climbs[0].errors[0].message
+    results = [said for name, said in climbed.gate.results if name == "labels.primary"]
+    assert results == ["released", *["internal"] * 3]
+    assert climbed.watch.calls[:4] == [("labels.primary", rows) for rows in (3, 1, 1, 1)]
+
+
+def test_rows_that_make_a_call_lose_count_are_found() -> None:
+    """Of a thousand neighbours none is charged with it."""
+
+    def forgetful(_resources: Any, works: Sequence[Work]) -> list[Outcome]:
+        return [Made(("chair",)) for work in works if work.id[0] not in ("17", "200")]
+
+    climbed = climb_with(two_rungs(forgetful), many(256))
+    assert [at for at, rung in enumerate(climbed.rungs) if rung == 1] == [17, 200]
+    assert len([call for call in climbed.watch.calls if call[0] == "labels.primary"]) <= 1 + 3 * 16
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), asyncio.CancelledError(), GeneratorExit()])
+def test_a_rung_that_wants_to_end_the_process_ends_its_rows(error: BaseException) -> None:
+    """Whatever a library raises: a row says its type, and falls back."""
+
+    def leave(_resources: Any, _works: Sequence[Work]) -> list[Outcome]:
+        raise error
+
+    climbed = climb_with(two_rungs(leave), many(2))
+    assert climbed.rungs == [1, 1]
+    assert climbed.kinds == [["internal"]] * 2
+    assert type(error).__name__ in climbed.climbs[0].errors[0].message
+
+
+def test_a_row_that_hung_is_not_called_with_again() -> None:
+    """It has its timeout, counted as a try, and the next rung; the others are called for."""
+    hung: dict[RowId, dict[str, str]] = {("1",): {"labels.primary": "no answer within 300 s"}}
+    climbed = climb_with(two_rungs(answers({})), many(3), hung=hung)
+    assert climbed.rungs == [0, 1, 0]
+    assert climbed.kinds == [[], ["timeout"], []]
+    assert climbed.climbs[1].tries == 1
+    assert climbed.watch.calls[0] == ("labels.primary", 2)
 
 
 @pytest.mark.parametrize("wrong", [None, "chair", ("chair",), TimeoutError("raised, not returned")])

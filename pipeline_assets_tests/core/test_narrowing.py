@@ -10,7 +10,6 @@ from pipeline_assets.core.narrowing import (
     DEATHS_ALONE,
     NARROW_BY,
     Suspects,
-    after_death,
     batches,
     blames_rung,
 )
@@ -47,7 +46,7 @@ def test_the_rows_of_a_call_that_killed_are_called_in_far_smaller_ones(
     rows: int, limit: int
 ) -> None:
     """Down to one; whose fault it was is not known yet."""
-    suspects = after_death(Suspects(), ids(rows), SIGSEGV)
+    suspects = Suspects().died(ids(rows), SIGSEGV)
     assert suspects.limits == dict.fromkeys(ids(rows), limit)
     assert suspects.crashed == {}
     assert suspects.deaths == ({("0",): 1} if rows == 1 else {})
@@ -56,17 +55,17 @@ def test_the_rows_of_a_call_that_killed_are_called_in_far_smaller_ones(
 @pytest.mark.parametrize("deaths", range(1, DEATHS_ALONE + 1))
 def test_a_row_is_given_up_when_it_was_alone_three_times(deaths: int) -> None:
     """With the cause of the last death; twice can be bad luck."""
-    suspects = after_death(Suspects(), ids(2), "killed by SIGKILL")
+    suspects = Suspects().died(ids(2), "killed by SIGKILL")
     for _ in range(deaths):
-        suspects = after_death(suspects, [("1",)], SIGSEGV)
+        suspects = suspects.died([("1",)], SIGSEGV)
     assert suspects.deaths == {("1",): deaths}
     assert suspects.crashed == ({("1",): SIGSEGV} if deaths == DEATHS_ALONE else {})
 
 
 def test_what_was_known_stays_known() -> None:
     """A second killer is found beside the first."""
-    suspects = after_death(Suspects(), [("0",)], SIGSEGV)
-    suspects = after_death(suspects, ids(64)[32:], SIGSEGV)
+    suspects = Suspects().died([("0",)], SIGSEGV)
+    suspects = suspects.died(ids(64)[32:], SIGSEGV)
     assert suspects.limits[("0",)] == 1
     assert suspects.limits[("40",)] == 2
     assert suspects.deaths == {("0",): 1}
@@ -127,7 +126,7 @@ def survive(rows: int, size: int, killers: frozenset[str]) -> tuple[Suspects, se
         killed = _first_death(left, size, suspects, killers, done)
         if not killed:
             return suspects, done, deaths
-        suspects, deaths = after_death(suspects, killed, SIGSEGV), deaths + 1
+        suspects, deaths = suspects.died(killed, SIGSEGV), deaths + 1
 
 
 def _first_death(
@@ -177,7 +176,7 @@ def test_a_worker_that_dies_once_costs_nobody_a_row(
 ) -> None:
     """The kernel took its memory: the same rows are called again, and all is well."""
     [*batch] = data.draw(st.sampled_from(list(batches(planned(rows), size, Suspects()))))
-    suspects = after_death(Suspects(), [each.work.id for each in batch], "killed by SIGKILL")
+    suspects = Suspects().died([each.work.id for each in batch], "killed by SIGKILL")
     assert suspects.crashed == {}
     again = list(batches(planned(rows), size, suspects))
     assert sum(map(len, again)) == rows

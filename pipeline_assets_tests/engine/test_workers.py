@@ -246,12 +246,41 @@ def test_workers_that_die_at_their_start_end_the_run_with_the_reason(staged: Sta
         """Nobody holds it any more."""
 
 
-def test_workers_that_die_between_calls_end_the_run_too(staged: Staged) -> None:
-    """However much they said before: no row can be told to be at fault."""
-    opened = staged(["tea", "cup", "pot", "jar", "die before the call"], workers=1)
-    with pytest.raises(WorkersDied, match="3 workers in a row died"):
-        opened.run()
-    assert opened.times_called() == dict.fromkeys(["i00", "i01", "i02", "i03"], 1)
+def test_a_row_that_kills_before_it_is_called_for_is_found_too(staged: Staged) -> None:
+    """What a rung does to look for kept results is its own code as well."""
+    opened = staged(["tea", "cup", "pot", "jar", "die before the call", "mug"], workers=1)
+    opened.run()
+    assert {item: row["error_kind"] for item, row in opened.rows().items() if row["error"]} == {
+        "i04": "worker_crash"
+    }
+    assert opened.times_called() == dict.fromkeys(["i00", "i01", "i02", "i03", "i05"], 1)
+
+
+@pytest.mark.parametrize("name", ["hang", "hang before the call"])
+def test_a_row_over_which_a_call_hangs_falls_back_and_its_neighbours_do_not(
+    staged: Staged, name: str
+) -> None:
+    """It is a timeout of that rung, which may be tried again; nobody waits for ever."""
+    opened = staged(["tea", name, "pot", "jar", "mug"], workers=1)
+    report = opened.run()
+    rows = opened.rows()
+    assert {item: row["rung"] for item, row in rows.items()} == {
+        item: "quiet" if item == "i01" else "loud" for item in rows
+    }
+    hung = rows["i01"]
+    assert (hung["status"], hung["error_kind"], hung["retryable"]) == ("ok", "timeout", True)
+    assert "no answer within 1 s (call_deadline_s)" in hung["error"]
+    assert report.rungs["loud"].errors["timeout"] >= 1
+    assert opened.resources.breakers.load("shouted.loud").mode is Mode.CLOSED
+
+
+def test_a_rung_that_hangs_whatever_it_is_given_is_left_alone(staged: Staged) -> None:
+    """Its breaker opens, and the rest takes the fallback without a call."""
+    opened = staged(["hang"] * 40, workers=1)
+    opened.run()
+    assert {row["rung"] for row in opened.rows().values()} == {"quiet"}
+    assert len(opened.calls("loud")) <= 8
+    assert opened.resources.breakers.load("shouted.loud").mode is Mode.OPEN
 
 
 def test_a_worker_that_died_while_it_was_idle_is_not_hired() -> None:

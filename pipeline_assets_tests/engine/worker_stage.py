@@ -14,6 +14,7 @@ from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.errors import InvalidInput, StorageError
 from pipeline_assets.state.leases import leases
+from pipeline_assets_tests.lengths import HANG_S
 
 NAME = "items.name"
 EXIT_CODE = 9
@@ -38,7 +39,14 @@ def remembered(_resources: Any, works: Sequence[Work]) -> list[Made | None]:
     """Nothing, unless looking for it is the end."""
     if any(work[NAME] == "die before the call" for work in works):
         os._exit(EXIT_CODE)
+    if any(work[NAME] == "hang before the call" for work in works):
+        signal.pause()
     return [None] * len(works)
+
+
+def soon_for_those_that_hang(_resources: Any, works: Sequence[Work]) -> float:
+    """A second; the others have all the time of a slow machine."""
+    return 1.0 if any(work[NAME].startswith("hang") for work in works) else HANG_S
 
 
 def quiet(resources: Any, works: Sequence[Work]) -> list[Outcome]:
@@ -94,6 +102,7 @@ ORDERS: dict[str, Callable[[Any], None]] = {
     "exit": _exit,
     "segfault": lambda _resources: _die(signal.SIGSEGV),
     "die once": lambda _resources: _die(signal.SIGKILL),
+    "hang": lambda _resources: signal.pause(),
     "lose the context": _lose_the_context,
     "lose the context once": _lose_the_context,
     "full disk": _full_disk,
@@ -123,6 +132,7 @@ STAGE = Stage(
             recall=remembered,
             reads=(NAME,),
             producer=lambda _resources: "loud/1",
+            deadline_s=soon_for_those_that_hang,
         ),
         Rung(
             name="quiet",
