@@ -6,7 +6,6 @@ monitoring ends such a run and run retries start it again.
 """
 
 import json
-import os
 import socket
 from collections.abc import Mapping
 from contextlib import closing
@@ -26,13 +25,13 @@ from pipeline_assets.automation.dagster_internals import (
     DefaultRunLauncher,
     WorkerStatus,
 )
-from pipeline_assets.store.processes import is_gone
+from pipeline_assets.store.processes import has_ended, shown, this_process
 
 if TYPE_CHECKING:
     import dagster as dg
 
 PROCESS_TAG = "pipeline_assets/process"
-"""Host and process id of a run that the command line works on itself."""
+"""The process of a run that the command line works on itself."""
 
 ASKED_FOR_S = 10
 CONNECTING_S = 1.0
@@ -40,7 +39,7 @@ CONNECTING_S = 1.0
 
 def own_process_tags() -> dict[str, str]:
     """The tags of a run in this process. If it dies, whoever typed the command sees it."""
-    return {PROCESS_TAG: f"{socket.gethostname()}:{os.getpid()}", MAX_RETRIES_TAG: "0"}
+    return {PROCESS_TAG: this_process(), MAX_RETRIES_TAG: "0"}
 
 
 class WatchfulRunLauncher(DefaultRunLauncher):
@@ -69,10 +68,10 @@ def lost_reason(run_id: str, tags: Mapping[str, str]) -> str | None:
 
 
 def _process_lost(owner: str) -> str | None:
-    host, _, process = owner.rpartition(":")
-    if host == socket.gethostname() and is_gone(int(process)):
-        return f"the command that ran it, process {process} on {host}, has ended"
-    return None
+    if not has_ended(owner):
+        return None
+    host, process = shown(owner).split(":")
+    return f"the command that ran it, process {process} on {host}, has ended"
 
 
 def _worker_lost(run_id: str, server: Mapping[str, Any]) -> str | None:

@@ -22,7 +22,7 @@ from pipeline_assets.errors import FeedError, RowError, Timeout, TooLarge, class
 from pipeline_assets.feed.files import ENDINGS, PACKED, DiskFiles, FeedFile
 from pipeline_assets.fetch.addresses import AddressRules, shown
 from pipeline_assets.state.database import State
-from pipeline_assets.store.files import replace_durably, storage_errors, temporary
+from pipeline_assets.store.files import Temporary, replace_durably, storage_errors
 from pipeline_assets.store.validators import Validators
 
 if TYPE_CHECKING:
@@ -160,18 +160,21 @@ class Downloads:
     def _kept(self, url: str, body: "Body") -> str:
         """Keep the bytes under a name that no other version has."""
         chunks = [body] if isinstance(body, bytes) else body.chunks()
-        incoming = temporary(self._folder / _stem(url))
+        incoming = Temporary(self._folder / _stem(url))
         hashed = hashlib.sha256()
-        with storage_errors(incoming):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with incoming.open("wb") as file:
-                for chunk in chunks:
-                    hashed.update(chunk)
-                    file.write(chunk)
-        if not isinstance(body, bytes):
-            body.close()
-        name = f"{_stem(url)}-{hashed.hexdigest()[:20]}{_ending(url)}"
-        replace_durably(incoming, self._folder / name)
+        try:
+            with storage_errors(incoming.path):
+                self._folder.mkdir(parents=True, exist_ok=True)
+                with incoming.open() as file:
+                    for chunk in chunks:
+                        hashed.update(chunk)
+                        file.write(chunk)
+            if not isinstance(body, bytes):
+                body.close()
+            name = f"{_stem(url)}-{hashed.hexdigest()[:20]}{_ending(url)}"
+            replace_durably(incoming.path, self._folder / name)
+        finally:
+            incoming.release()
         return name
 
     def _remove_all_but(self, url: str, kept: Iterable[str]) -> None:

@@ -5,8 +5,6 @@ too, so an owner that slept past its lease changes nothing.
 """
 
 import logging
-import os
-import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +17,7 @@ import sqlalchemy as sa
 from pipeline_assets.errors import LeaseHeld, LeaseLost, StorageError
 from pipeline_assets.state.database import State, metadata
 from pipeline_assets.store.files import locked
-from pipeline_assets.store.processes import is_gone
+from pipeline_assets.store.processes import has_ended, shown, this_process
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +46,9 @@ class Leases:
     def acquire(self, name: str) -> "Lease":
         """Become the one writer of `name`. Raises `LeaseHeld` while somebody else is.
 
-        An owner on this host whose process is gone has let go, whatever its lease says.
+        An owner whose process has certainly ended has let go, whatever its lease says.
         """
-        owner = f"{socket.gethostname()}:{os.getpid()}"
+        owner = this_process()
         with self._state.transaction() as connection:
             # A row that is not there yet cannot be locked, and two could both be its first owner.
             self._state.add_missing(
@@ -60,8 +58,8 @@ class Leases:
                 sa.select(leases).where(leases.c.name == name).with_for_update()
             ).one()
             now = self._state.now(connection)
-            if held.expires_at > now and not _is_gone(held.owner):
-                raise LeaseHeld(name, held.owner, held.expires_at - now)
+            if held.expires_at > now and not has_ended(held.owner):
+                raise LeaseHeld(name, shown(held.owner), held.expires_at - now)
             token = held.token + 1
             connection.execute(
                 sa.update(leases)
@@ -77,8 +75,8 @@ class Leases:
             now = self._state.now(connection)
             found = connection.execute(query.where(leases.c.expires_at > now)).all()
         for held in found:
-            if not _is_gone(held.owner):
-                raise LeaseHeld(held.name, held.owner, held.expires_at - now)
+            if not has_ended(held.owner):
+                raise LeaseHeld(held.name, shown(held.owner), held.expires_at - now)
 
     def joined(self, name: str, token: int) -> "Lease":
         """The lease that another process of the same run holds and renews, to publish under."""
@@ -150,8 +148,3 @@ class Lease:
                 .where(leases.c.name == self.name, leases.c.token == self.token)
                 .values(expires_at=self._state.now(connection) + seconds)
             )
-
-
-def _is_gone(owner: str) -> bool:
-    host, _, process = owner.rpartition(":")
-    return host == socket.gethostname() and is_gone(int(process))

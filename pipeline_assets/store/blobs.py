@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from pipeline_assets.errors import InvalidInput, RowError, Unavailable
 from pipeline_assets.store.bodies import Body, chunks_of, sha256_of
-from pipeline_assets.store.files import storage_errors, temporary
+from pipeline_assets.store.files import Temporary, storage_errors
 from pipeline_assets.store.storage import Storage, Stored, storage_at
 from pipeline_assets.store.validators import NO_VALIDATORS, Validators
 
@@ -128,7 +128,7 @@ class PackWriter:
     def __init__(self, storage: Storage, name: str) -> None:
         self.name = name
         self._storage, self._path = storage, storage.place(name)
-        self._temp = temporary(self._path)
+        self._temp = Temporary(self._path)
         self._file: IO[bytes] | None = None
         self._offset = 0
         self._refs: dict[str, BlobRef] = {}
@@ -159,10 +159,11 @@ class PackWriter:
         try:
             with storage_errors(self._path):
                 self._file.close()
-            self._storage.publish(self._temp, self.name)
+            self._storage.publish(self._temp.path, self.name)
         except BaseException:
             self.discard()
             raise
+        self._temp.release()
         self._ended = True
 
     def discard(self) -> None:
@@ -174,7 +175,7 @@ class PackWriter:
             with suppress(OSError):  # a full disk refuses the flush too, and nobody wants it
                 self._file.close()
             with suppress(OSError):
-                self._temp.unlink()
+                self._temp.release()
 
     def __enter__(self) -> Self:
         return self
@@ -194,7 +195,7 @@ class PackWriter:
             with storage_errors(self._path):
                 if self._file is None:
                     self._path.parent.mkdir(parents=True, exist_ok=True)
-                    self._file = self._temp.open("xb", buffering=_WRITE_BYTES)
+                    self._file = self._temp.open(_WRITE_BYTES)
                 for part in parts:
                     self._file.write(part)
                     self._offset += len(part)

@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
+from typing import IO
 
 from pipeline_assets.errors import StorageError
 
@@ -45,9 +47,45 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(str(path), error.strerror or str(error)) from error
 
 
-def temporary(path: Path) -> Path:
-    """A name beside `path` for its bytes until they are whole; unique to this process."""
-    return path.with_name(f".{path.name}.{os.getpid()}{TEMP_SUFFIX}")
+class Temporary:
+    """A file beside `path` for its bytes until they are whole.
+
+    Its writer holds its lock, of which the kernel lets go when that process dies: so whoever tidies
+    up can tell, and need not ask for a process that another host or container may have.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.with_name(f".{path.name}.{token_hex(8)}{TEMP_SUFFIX}")
+        self._lock: int | None = None
+
+    def open(self, buffering: int = -1) -> IO[bytes]:
+        """Make it, for writing. Raises `OSError`."""
+        while True:
+            file = self.path.open("xb", buffering=buffering)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if os.fstat(file.fileno()).st_nlink:
+                self._lock = os.dup(file.fileno())  # held until the name is given up
+                return file
+            file.close()  # somebody tidied up just before it was locked
+
+    def release(self) -> None:
+        """Give the name up: the bytes have their final one by now, or are not wanted."""
+        with suppress(FileNotFoundError):
+            self.path.unlink()
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def remove_if_abandoned(temp: Path) -> bool:
+    """Remove the temporary file of a writer that has died; whether it was such a one."""
+    try:
+        with temp.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            temp.unlink()
+    except OSError:  # somebody writes it, or was faster; rubbish that stays is no reason to fail
+        return False
+    return True
 
 
 def replace_durably(temp: Path, path: Path) -> None:
@@ -62,13 +100,13 @@ def write_durably(path: Path, data: bytes) -> None:
     """Write a whole small file atomically and durably."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temp = temporary(path)
+        temp = Temporary(path)
         try:
-            temp.write_bytes(data)
-            replace_durably(temp, path)
+            with temp.open() as file:
+                file.write(data)
+            replace_durably(temp.path, path)
         finally:
-            with suppress(FileNotFoundError):
-                temp.unlink()
+            temp.release()
 
 
 @contextmanager

@@ -1,13 +1,74 @@
 """Other processes of this host."""
 
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+OF_THE_HOST = str(0xEFFFFFFC)
+"""The namespace of process ids that Linux begins with; every container has another."""
 CONTROL_GROUPS, MEMBERSHIP = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 WORKER_BYTES = 1_000_000_000
 """What a worker process needs with the models that are shipped."""
+
+
+def this_process() -> str:
+    """Who this process is among all that share a data root: the place of its id, and the id."""
+    return f"{_this_place()}:{os.getpid()}"
+
+
+def shown(owner: str) -> str:
+    """A process as people tell it: its host and its id there."""
+    place, _, process = owner.rpartition(":")
+    return f"{place.partition('/')[0]}:{process}"
+
+
+def has_ended(owner: str) -> bool:
+    """Whether the process that `this_process` named has certainly ended.
+
+    Its id means something only here: under the same kernel since the same start of it, and in the
+    same namespace of process ids. Containers may share a host's name, and hosts a container's.
+    """
+    place, _, process = owner.rpartition(":")
+    if not process.isdecimal():
+        return False
+    if place == _this_place():
+        return is_gone(int(process))
+    return _has_restarted_since(place)
+
+
+def _has_restarted_since(place: str) -> bool:
+    """Whether it is this very host before it was started anew: no container, of the same name."""
+    host, _, rest = place.partition("/")
+    boot, _, namespace = rest.partition("/")
+    here, _, rest_here = _this_place().partition("/")
+    boot_here, _, namespace_here = rest_here.partition("/")
+    return (
+        host == here
+        and namespace == namespace_here == OF_THE_HOST
+        and bool(boot)
+        and boot != boot_here
+    )
+
+
+def _this_place() -> str:
+    return f"{socket.gethostname()}/{_read(BOOT_ID)}/{_namespace()}"
+
+
+def _namespace() -> str:
+    try:
+        return str(os.stat("/proc/self/ns/pid").st_ino)  # noqa: PTH116 - as plain as it gets
+    except OSError:  # no Linux: there are none
+        return ""
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
 
 
 def is_gone(process: int) -> bool:

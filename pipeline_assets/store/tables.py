@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,12 +19,12 @@ from pipeline_assets.core.contract import SCHEMA_VERSION, SCHEMA_VERSION_KEY
 from pipeline_assets.errors import ContractError
 from pipeline_assets.store.files import (
     TEMP_SUFFIX,
+    Temporary,
     hash_file,
+    remove_if_abandoned,
     storage_errors,
-    temporary,
 )
 from pipeline_assets.store.footers import Footer, Footers
-from pipeline_assets.store.processes import is_gone
 from pipeline_assets.store.storage import Replaced, Storage, storage_at
 
 if TYPE_CHECKING:
@@ -214,13 +214,13 @@ class TableWriter:
         self._seen = storage.version(file) if seen is None else seen
         path = storage.place(file)
         self._path, self._name, self._check = path, name, check
-        self._temp = temporary(path)
+        self._temp = Temporary(path)
         self._schema = schema
         self._rows = 0
         with storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _remove_abandoned(path)
-            self._file = _HashingFile(self._temp)
+            self._file = _HashingFile(self._temp.open())
         repeated = [name for name in schema.names if name in REPEATED]
         self._parquet = pq.ParquetWriter(
             self._file, schema, compression="zstd", use_dictionary=repeated
@@ -237,8 +237,7 @@ class TableWriter:
     ) -> None:
         # Never onto the final name: what is not published by now is not wanted.
         self._file.abandon()
-        with suppress(FileNotFoundError):
-            self._temp.unlink()
+        self._temp.release()
 
     def write(self, table: pa.Table) -> None:
         """Append rows, after checking them against the contract."""
@@ -255,22 +254,22 @@ class TableWriter:
         with storage_errors(self._path):
             self._parquet.close()
             self._file.close()
-            digest = hash_file(self._temp)
+            digest = hash_file(self._temp.path)
         if digest != self._file.digest:
             raise ContractError(self._name, "the bytes on disk differ from those written", "")
-        read_back = pq.read_metadata(self._temp).num_rows
+        read_back = pq.read_metadata(self._temp.path).num_rows
         if read_back != self._rows:
             raise ContractError(
                 self._name, "rows are missing", f"{read_back} of {self._rows} can be read back"
             )
-        self._storage.replace(self._temp, self._final, self._seen)
+        self._storage.replace(self._temp.path, self._final, self._seen)
 
 
 class _HashingFile:
     """A file for writing that knows the hash of its bytes."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("wb")
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
         self._hash = hashlib.sha256()
         self.closed = self._abandoned = False
 
@@ -312,17 +311,9 @@ class _HashingFile:
 
 
 def _remove_abandoned(path: Path) -> None:
-    """Remove what killed runs left beside `path`: temp files whose process is gone.
-
-    The name does not tell the host: on storage that hosts share, a table has one writer at a time
-    all the same, by its lease.
-    """
-    prefix = f".{path.name}."
-    for temp in path.parent.glob(f"{prefix}*{TEMP_SUFFIX}"):
-        process = temp.name.removeprefix(prefix).removesuffix(TEMP_SUFFIX)
-        if process.isascii() and process.isdecimal() and is_gone(int(process)):
-            with suppress(OSError):  # rubbish that stays is no reason not to write
-                temp.unlink()
+    """Remove what killed runs left beside `path`."""
+    for temp in path.parent.glob(f".{path.name}.*{TEMP_SUFFIX}"):
+        remove_if_abandoned(temp)
 
 
 def check_version(name: str, schema: pa.Schema) -> None:

@@ -9,8 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from pipeline_assets.feed.landing import LANDING
-from pipeline_assets.store.files import TEMP_SUFFIX
-from pipeline_assets.store.processes import is_gone
+from pipeline_assets.store.files import TEMP_SUFFIX, remove_if_abandoned
 from pipeline_assets.store.queries import SPILLED
 
 if TYPE_CHECKING:
@@ -26,19 +25,12 @@ LONGEST_QUERY = timedelta(hours=1)
 
 
 def remove_leftovers(resources: Resources) -> int:
-    """Remove what is left of writers of this host that are gone; how many files and folders."""
-    gone = [*_files(resources.data), *_folders(resources.work)]
-    for path in gone:
+    """Remove what is left of writers that are gone; how many files and folders."""
+    folders = list(_folders(resources.work))
+    for folder in folders:
         with suppress(OSError):  # whoever was faster
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    return len(gone)
-
-
-def _files(data: Path) -> Iterator[Path]:
-    for path in data.rglob(f".*{TEMP_SUFFIX}"):
-        process = path.name.removesuffix(TEMP_SUFFIX).rpartition(".")[2]
-        if process.isascii() and process.isdecimal() and is_gone(int(process)):
-            yield path
+            shutil.rmtree(folder)
+    return len(folders) + sum(map(remove_if_abandoned, resources.data.rglob(f".*{TEMP_SUFFIX}")))
 
 
 def _folders(work: Path) -> Iterator[Path]:

@@ -20,6 +20,7 @@ from pipeline_assets.automation.launcher import (
     lost_reason,
     own_process_tags,
 )
+from pipeline_assets.store.processes import this_process
 
 RUN = "9f0e0000-0000-0000-0000-000000000000"
 GRPC = ".dagster/grpc_info"
@@ -30,6 +31,11 @@ def ended_process() -> int:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
+
+
+def at_this_place(process: int) -> str:
+    """A process as it is told."""
+    return f"{this_process().rpartition(':')[0]}:{process}"
 
 
 def server_tags(**where: object) -> dict[str, str]:
@@ -54,7 +60,7 @@ def test_a_run_of_a_command_that_goes_on_is_there() -> None:
 def test_a_run_of_a_command_that_was_killed_is_lost() -> None:
     """It would hold its hour against every later run."""
     process = ended_process()
-    reason = lost_reason(RUN, {PROCESS_TAG: f"{socket.gethostname()}:{process}"})
+    reason = lost_reason(RUN, {PROCESS_TAG: at_this_place(process)})
     assert reason is not None
     assert str(process) in reason
 
@@ -88,7 +94,7 @@ def test_a_code_server_of_another_host_that_does_not_answer_proves_nothing() -> 
 
 def test_run_monitoring_is_told() -> None:
     """In Dagster's own words, with the reason."""
-    tags = {PROCESS_TAG: f"{socket.gethostname()}:{ended_process()}"}
+    tags = {PROCESS_TAG: at_this_place(ended_process())}
     health = WatchfulRunLauncher().check_run_worker_health(dg.DagsterRun("hour", RUN, tags=tags))
     assert health.status is WorkerStatus.NOT_FOUND
     assert "has ended" in (health.msg or "")

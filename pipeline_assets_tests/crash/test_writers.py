@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from pipeline_assets.state.database import State
 from pipeline_assets.state.leases import LEASE_S, Leases, leases
+from pipeline_assets.store.processes import this_process
 from pipeline_assets_tests.crash.run import FAILED, HOUR
 from pipeline_assets_tests.crash.scene import Running, Scene, alive, scene_of, until
 from pipeline_assets_tests.crash.stage import MICRO_BATCH, SLOW_S, STAGE, VERSION
@@ -92,7 +93,7 @@ def test_a_killed_owner_that_nobody_has_waited_for_holds_no_lease(tmp_path: Path
             values = {
                 "name": LEASE,
                 "token": 1,
-                "owner": f"{socket.gethostname()}:{owner.pid}",
+                "owner": f"{this_process().rpartition(':')[0]}:{owner.pid}",
                 "expires_at": state.now(connection) + LEASE_S,
             }
             connection.execute(sa.insert(leases).values(**values))

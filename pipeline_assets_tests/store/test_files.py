@@ -2,13 +2,21 @@
 
 import errno
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pipeline_assets.errors import StorageError
 from pipeline_assets.store import files
-from pipeline_assets.store.files import hash_file, storage_errors, temporary, write_durably
+from pipeline_assets.store.files import (
+    Temporary,
+    hash_file,
+    remove_if_abandoned,
+    storage_errors,
+    write_durably,
+)
 
 
 def test_a_file_is_written_whole_with_its_folders(tmp_path: Path) -> None:
@@ -59,9 +67,39 @@ def test_only_the_disks_refusals_are_translated(tmp_path: Path) -> None:
         raise ValueError("bug")
 
 
-def test_a_temporary_name_is_hidden_and_beside_its_file(tmp_path: Path) -> None:
+def test_a_temporary_file_is_hidden_and_beside_its_own(tmp_path: Path) -> None:
     """A rename never leaves the file system, and no glob for the final name finds it."""
-    temp = temporary(tmp_path / "part.parquet")
+    temp = Temporary(tmp_path / "part.parquet").path
     assert temp.parent == tmp_path
     assert temp.name.startswith(".part.parquet.")
     assert temp.suffix == files.TEMP_SUFFIX
+
+
+WRITING = """
+import sys
+from pathlib import Path
+from pipeline_assets.store.files import Temporary
+
+temp = Temporary(Path(sys.argv[1]))
+file = temp.open()
+file.write(b"half")
+file.close()  # as a table is before it is verified and renamed
+print(temp.path, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_somebody_writes_is_abandoned_when_that_process_has_ended(tmp_path: Path) -> None:
+    """Whatever its id is there; and not before."""
+    command = [sys.executable, "-c", WRITING, str(tmp_path / "file")]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as writer:
+        assert writer.stdout is not None
+        temp = Path(writer.stdout.readline().strip())
+        assert not remove_if_abandoned(temp)
+        assert temp.exists()
+        writer.kill()
+    assert remove_if_abandoned(temp)
+    assert not temp.exists()
+    assert not remove_if_abandoned(temp)

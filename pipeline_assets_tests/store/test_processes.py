@@ -1,11 +1,14 @@
-"""What a process may use of its machine."""
+"""Who a process is, and what it may use of its machine."""
 
+import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from pipeline_assets.store import processes
+from pipeline_assets.store.processes import OF_THE_HOST
 
 CORES, GB = 64, 1_000_000_000
 PLENTY = 512 * GB
@@ -18,6 +21,44 @@ def _large_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": PLENTY // 4096}.get)
     monkeypatch.setattr(processes, "CONTROL_GROUPS", tmp_path / "groups")
     monkeypatch.setattr(processes, "MEMBERSHIP", tmp_path / "cgroup")
+
+
+HOST, BOOT = "box", "c0ffee"
+CONTAINER, OTHER_CONTAINER = "4026532001", "4026532002"
+LIVING, DEAD = 1, 2**22 + 1
+
+
+@pytest.mark.parametrize(
+    ("owner", "namespace", "ended"),
+    [
+        (f"{HOST}/{BOOT}/{CONTAINER}:{DEAD}", CONTAINER, True),
+        (f"{HOST}/{BOOT}/{CONTAINER}:{LIVING}", CONTAINER, False),
+        (f"{HOST}/{BOOT}/{OTHER_CONTAINER}:{DEAD}", CONTAINER, False),
+        (f"{HOST}/another/{CONTAINER}:{DEAD}", CONTAINER, False),
+        (f"elsewhere/{BOOT}/{CONTAINER}:{DEAD}", CONTAINER, False),
+        (f"{HOST}/another/{OF_THE_HOST}:{LIVING}", OF_THE_HOST, True),
+        (f"{HOST}/another/{OF_THE_HOST}:{LIVING}", CONTAINER, False),
+        (f"elsewhere/another/{OF_THE_HOST}:{LIVING}", OF_THE_HOST, False),
+        (f"{HOST}:{DEAD}", OF_THE_HOST, False),
+        ("", OF_THE_HOST, False),
+    ],
+)
+def test_a_process_has_ended_only_where_that_is_certain(
+    owner: str, namespace: str, ended: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Its id is that of another one in another container, or after a start of the machine."""
+    boot = tmp_path / "boot"
+    boot.write_text(BOOT + "\n")
+    monkeypatch.setattr("socket.gethostname", lambda: HOST)
+    monkeypatch.setattr(processes, "BOOT_ID", boot)
+    monkeypatch.setattr(processes, "_namespace", lambda: namespace)
+    assert processes.has_ended(owner) is ended
+
+
+def test_a_process_knows_itself() -> None:
+    """And is told to people by host and id."""
+    assert not processes.has_ended(processes.this_process())
+    assert processes.shown(processes.this_process()) == f"{socket.gethostname()}:{os.getpid()}"
 
 
 def write(folder: Path, membership: str, files: Mapping[str, str]) -> None:

@@ -2,9 +2,6 @@
 
 import errno
 import io
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from pipeline_assets.core.rows import Row, to_table
 from pipeline_assets.core.status import Status
 from pipeline_assets.errors import ContractError, StorageError
 from pipeline_assets.stages import extract_text
+from pipeline_assets.store.files import Temporary
 from pipeline_assets.store.storage import LocalStorage, Storage
 from pipeline_assets.store.tables import ROW_GROUP_ROWS, Tables
 
@@ -158,7 +156,7 @@ def test_bytes_that_changed_on_their_way_to_the_disk_are_not_published(tables: T
     with tables.writer(ASSET, HOUR, STAGE.schema, checked) as writer:
         writer.write(table_of(*map(str, range(500))))
         writer._file.flush()
-        with writer._temp.open("r+b") as file:
+        with writer._temp.path.open("r+b") as file:
             file.seek(100)
             flipped = file.read(1)[0] ^ 1
             file.seek(100)
@@ -190,7 +188,7 @@ def test_a_full_disk_is_a_storage_error_and_the_old_table_stays(
     tables = on_disk
     tables.write(ASSET, HOUR, table_of("old"))
 
-    def opened(path: Path, _mode: str) -> io.BufferedWriter:
+    def opened(path: Path, _mode: str, buffering: int) -> io.BufferedWriter:  # noqa: ARG001
         return io.BufferedWriter(FullDisk(path, "w"))
 
     monkeypatch.setattr(FullDisk, "left", room)
@@ -211,19 +209,14 @@ def test_a_table_of_a_newer_program_is_not_misread(tables: Tables) -> None:
 
 
 def test_what_a_killed_run_left_is_removed_with_the_next_write(tables: Tables) -> None:
-    """But nothing of a process that lives, and nothing that is not a temp file of the table."""
-    with subprocess.Popen([sys.executable, "-c", ""]) as process:
-        process.wait()
-    folder = tables.path(ASSET, HOUR).parent
-    folder.mkdir(parents=True)
-    dead = folder / f".part.parquet.{process.pid}.tmp"
-    others = [
-        folder / f".part.parquet.{os.getppid()}.tmp",
-        folder / ".part.parquet.mine.tmp",
-        folder / f".part.parquet.{10**30}.tmp",
-        folder / f".other.{process.pid}.tmp",
-    ]
-    for path in (dead, *others):
-        path.touch()
-    tables.write(ASSET, HOUR, table_of("one"))
-    assert set(folder.iterdir()) - {tables.path(ASSET, HOUR)} == set(others)
+    """But nothing that somebody is writing, and nothing that is not a temp file of the table."""
+    path = tables.path(ASSET, HOUR)
+    path.parent.mkdir(parents=True)
+    dead, other = path.parent / ".part.parquet.123.tmp", path.parent / ".other.123.tmp"
+    for file in (dead, other):
+        file.touch()
+    living = Temporary(path)
+    with living.open():
+        tables.write(ASSET, HOUR, table_of("one"))
+        assert set(path.parent.iterdir()) - {path} == {other, living.path}
+    living.release()

@@ -1,6 +1,5 @@
 """What is old enough goes, and nothing else."""
 
-import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,6 +10,7 @@ from pipeline_assets.commands import retention as command
 from pipeline_assets.sample.drawing import Subject
 from pipeline_assets.stages import fetch
 from pipeline_assets.store.blobs import BlobRef
+from pipeline_assets.store.files import Temporary
 from pipeline_assets.upkeep.retention import retain
 from pipeline_assets_tests.conftest import (
     HOUR,
@@ -194,11 +194,13 @@ def test_what_killed_writers_left_goes(platform: Platform, goods: Goods) -> None
     platform.feed([goods.product("a")])
     finish(platform)
     folder = platform.resources.data / "blobs"
-    gone, going = folder / f".x.tar.{2**22 + 1}.tmp", folder / f".y.tar.{os.getpid()}.tmp"
-    for path in (gone, going):
-        path.write_bytes(b"half a pack")
-    assert retain(platform.resources).leftovers == 1
-    assert (gone.exists(), going.exists()) == (False, True)
+    gone, going = folder / ".x.tar.123.tmp", Temporary(folder / "y.tar")
+    gone.write_bytes(b"half a pack")
+    with going.open() as file:
+        file.write(b"half another")
+        assert retain(platform.resources).leftovers == 1
+        assert (gone.exists(), going.path.exists()) == (False, True)
+    going.release()
 
 
 def test_the_command_says_what_went(platform: Platform, goods: Goods) -> None:
