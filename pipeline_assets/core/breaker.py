@@ -4,8 +4,8 @@ States and transitions (boundaries are inclusive: a limit that is met counts):
 
     closed ── too many failures in the window ──▶ open ── wait is over ──▶ half-open
       ▲                                            ▲                          │
-      └──────── k probes, too few failures ────────┼──────────────────────────┤
-                                                   └── failures at the rate, or no result in time
+      └────── k probes, too few failed or slow ────┼──────────────────────────┤
+                                                   └── failed or slow at the rate, or silence
 
 Times are seconds on one clock, the database's. Every transition starts a new generation and says
 why in a short sentence, and a result that carries an older generation changes nothing.
@@ -98,6 +98,8 @@ class ProbePermit:
 class BreakerState:
     """Everything that a breaker remembers; `reason` is why it stands where it does.
 
+    `since` is when it opened, so that a clock that was set back since is noticed.
+    `results` says of each probe whether it failed, and `slow_probes` how many were slow.
     `paused_until` is for how long the other side asked for a moment's peace: calls wait for it, and
     are not refused.
     """
@@ -113,6 +115,8 @@ class BreakerState:
     results: tuple[bool, ...] = ()
     last_progress: float | None = None
     paused_until: float = 0.0
+    slow_probes: int = 0
+    since: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,7 @@ def open_for(state: BreakerState, now: float, seconds: float, reason: str) -> Br
     until = now + min(seconds, LONGEST_OPEN_FOR_S)
     if state.mode is Mode.OPEN:
         return replace(state, retry_at=max(state.retry_at, until))
-    return replace(_entered(state, Mode.OPEN, reason), retry_at=until)
+    return replace(_entered(state, Mode.OPEN, reason), retry_at=until, since=now)
 
 
 def pause_for(state: BreakerState, now: float, seconds: float) -> BreakerState:
@@ -231,6 +235,7 @@ def _entered(state: BreakerState, mode: Mode, reason: str) -> BreakerState:
 
 
 def _time_passed(state: BreakerState, rule: BreakerRule, now: float) -> BreakerState:
+    state = _on_this_clock(state, rule, now)
     if state.mode is Mode.OPEN and now >= state.retry_at:
         return replace(_entered(state, Mode.HALF_OPEN, "the wait is over"), last_progress=now)
     if state.mode is Mode.HALF_OPEN:
@@ -241,10 +246,25 @@ def _time_passed(state: BreakerState, rule: BreakerRule, now: float) -> BreakerS
     return state
 
 
+def _on_this_clock(state: BreakerState, rule: BreakerRule, now: float) -> BreakerState:
+    """The clock may have been set back: what was to be waited for begins now, and is no longer."""
+    if state.mode is Mode.OPEN and state.since is not None and now < state.since:
+        return replace(state, retry_at=now + (state.retry_at - state.since), since=now)
+    if state.mode is Mode.HALF_OPEN and state.last_progress is not None:
+        if now >= state.last_progress:
+            return state
+        latest = now + rule.probe_lease_s
+        probes = tuple(
+            replace(probe, lease_until=min(probe.lease_until, latest)) for probe in state.probes
+        )
+        return replace(state, last_progress=now, probes=probes)
+    return state
+
+
 def _half_open_ended(state: BreakerState, rule: BreakerRule, now: float) -> BreakerState:
     """No more results came in time: too little traffic closes on its successes, silence reopens."""
     silence = f"no result for {rule.half_open_max_s:g} s"
-    if state.results and not any(state.results):
+    if state.results and not any(state.results) and _slow(state, rule) is None:
         return reset(state, f"{silence}, and no probe before had failed")
     return _opened(state, rule, now, silence)
 
@@ -272,7 +292,7 @@ def _without_probe(state: BreakerState, grant: Grant) -> BreakerState:
 def _record_closed(
     state: BreakerState, rule: BreakerRule, now: float, result: Result
 ) -> BreakerState:
-    calls = tuple(call for call in state.calls if now - call.at <= rule.window_s)
+    calls = tuple(call for call in state.calls if 0 <= now - call.at <= rule.window_s)
     calls = _added(calls, Call(now, result.failed, result.slow), rule.window_s)
     why = _why_open(calls, rule)
     if why is not None:
@@ -323,15 +343,30 @@ def _record_probe(
     if all(probe.number != grant.probe for probe in state.probes):
         return state  # its lease ended and the permit went to somebody else
     results = (*state.results, result.failed)
-    state = replace(_without_probe(state, grant), results=results, last_progress=now)
+    state = replace(
+        _without_probe(state, grant),
+        results=results,
+        slow_probes=state.slow_probes + result.slow,
+        last_progress=now,
+    )
     complete = len(results) >= rule.probes
     failed, made = sum(results), len(results)
     if complete and failed / made >= rule.probe_failure_rate:
         why = f"{failed} of {made} probes failed{_last(result)}"
         return _opened(state, rule, now, why, result.retry_after_s)
+    if complete and (why_slow := _slow(state, rule)) is not None:
+        return _opened(state, rule, now, why_slow, result.retry_after_s)
     if complete and not result.retry_after_s:
         return reset(state, f"{made - failed} of {made} probes were good")
     return _left_alone(state, now, result)
+
+
+def _slow(state: BreakerState, rule: BreakerRule) -> str | None:
+    """In words, if as many probes are slow as open a breaker that is closed."""
+    made, slow = len(state.results), state.slow_probes
+    if rule.slow_rate is None or slow / made < rule.slow_rate:
+        return None
+    return f"{slow} of {made} probes took {rule.slow_call_s:g} s or longer"
 
 
 def _opened(
@@ -340,7 +375,8 @@ def _opened(
     """Open for the rule's wait or for as long as the other side asked, whichever is longer."""
     again = state.reopenings + 1 if state.mode is Mode.HALF_OPEN else 0
     wait_s = max(_wait_s(rule, again), min(asked_s or 0.0, LONGEST_OPEN_FOR_S))
-    return replace(_entered(state, Mode.OPEN, reason), retry_at=now + wait_s, reopenings=again)
+    opened = _entered(state, Mode.OPEN, reason)
+    return replace(opened, retry_at=now + wait_s, since=now, reopenings=again)
 
 
 def _last(result: Result) -> str:

@@ -455,6 +455,54 @@ def test_half_open_decides_when_k_results_are_in(results: tuple[bool, ...], mode
         assert state == BreakerState(generation=state.generation, reason=state.reason)
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "mode"),
+    [
+        ("sss", Mode.OPEN),
+        ("s.s", Mode.OPEN),
+        ("s..", Mode.CLOSED),
+        ("...", Mode.CLOSED),
+        ("sf.", Mode.CLOSED),
+    ],
+)
+def test_probes_as_slow_as_what_it_opens_for_reopen_it(outcomes: str, mode: Mode) -> None:
+    """Where only slowness is configured a failed probe counts for nothing but its rate."""
+    rule = replace(SLOW, slow_rate=0.6, probes=3, probe_failure_rate=0.6)
+    state = open_for(CLOSED, 0.0, 10.0, "it is slow")
+    for outcome in outcomes:
+        state = called(state, 20.0, failed=outcome == "f", slow=outcome == "s", rule=rule)
+    assert state.mode is mode
+    if mode is Mode.OPEN:
+        assert "probes took 60 s or longer" in state.reason
+        assert state.reopenings == 1
+
+
+def test_silence_closes_nothing_that_was_slow_so_far() -> None:
+    """Too little traffic closes on its successes, if they were quick."""
+    rule = replace(SLOW, probes=3)
+    state = called(open_for(CLOSED, 0.0, 10.0, "slow"), 20.0, failed=False, slow=True, rule=rule)
+    state, answer = request(state, rule, 20.0 + rule.half_open_max_s)
+    assert isinstance(answer, Refusal)
+    assert state.mode is Mode.OPEN
+
+
+def test_a_clock_that_was_fast_keeps_nothing_open_for_longer() -> None:
+    """It is set back by an hour: the wait begins then, and is no longer than it was."""
+    state, hour = opened(at=7200.0), 3600.0
+    wait = state.retry_at - 7200.0
+    state, answer = request(state, RULE, 7200.0 - hour)
+    assert answer == Refusal(Mode.OPEN, 7200.0 - hour + wait)
+    assert isinstance(request(state, RULE, 7200.0 - hour + wait)[1], Grant)
+
+
+def test_a_probe_of_a_clock_that_was_fast_is_granted_again_in_time() -> None:
+    """Its lease ends, and half-open too, as if both had just begun."""
+    state, _probe = half_open(replace(RULE, probes=1), at=7200.0)
+    state, answer = request(state, replace(RULE, probes=1), 3600.0)
+    assert answer == Refusal(Mode.HALF_OPEN, 3600.0 + RULE.probe_lease_s)
+    assert state.last_progress == 3600.0
+
+
 @pytest.mark.parametrize(("at", "mode"), [(1599.9, Mode.HALF_OPEN), (1600.0, Mode.OPEN)])
 def test_half_open_without_a_result_for_its_maximum_reopens(at: float, mode: Mode) -> None:
     """Whoever asks after 600 s finds it open, with a longer wait."""
