@@ -15,6 +15,7 @@ from pipeline_assets.alerting.book import AlertBook
 from pipeline_assets.alerting.notifier import Notifier, parse_notifiers
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.documents.parsers import Parsers, shared_parsers
+from pipeline_assets.errors import keep_secret
 from pipeline_assets.feed.download import DownloadRules, Downloads
 from pipeline_assets.feed.feed import Feed
 from pipeline_assets.feed.hours import FeedHours
@@ -93,6 +94,9 @@ class Resources:
 
     settings: Settings
     clock: Callable[[], datetime] = utc_now
+
+    def __post_init__(self) -> None:
+        keep_secret(self.settings.secrets)  # a worker is given its settings, and loads none
 
     @property
     def data(self) -> Path:

@@ -8,11 +8,12 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote, unquote
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
@@ -25,7 +26,7 @@ from pydantic_settings import (
 
 from pipeline_assets.accelerator.health import HEALTHY_PROBES
 from pipeline_assets.alerting.notifier import parse_notifiers
-from pipeline_assets.errors import SettingsError, without_secrets
+from pipeline_assets.errors import SettingsError, keep_secret, without_secrets
 from pipeline_assets.feed.mapping import check_said, parse_pairs
 from pipeline_assets.fetch.addresses import canonical_host, parse_allow
 from pipeline_assets.fetch.gcra import Rate
@@ -390,6 +391,13 @@ class Settings(BaseSettings):
         return self.cache_dir.expanduser() / self.data.bucket / self.data.key
 
     @property
+    def secrets(self) -> frozenset[str]:
+        """What no line, row, page or message may show."""
+        return frozenset(
+            secret for name in SECRETIVE for secret in secrets_of(name, getattr(self, name))
+        )
+
+    @property
     def database_url(self) -> str:
         """The SQLAlchemy URL of the state database."""
         return self.state_url or f"sqlite:///{(self.folder / 'state.db').absolute()}"
@@ -470,6 +478,33 @@ NAMED_VALUES = {
 }
 
 
+def secrets_of(field: str, value: object) -> Iterator[str]:
+    """What of a setting's value is nobody's business: passwords, and where a webhook leads."""
+    if field not in SECRETIVE:
+        return
+    entries = str(value).split(",") if isinstance(value, str) else value
+    for entry in [value] if field != NOTIFY else entries if isinstance(entries, Iterable) else ():
+        url = str(entry).strip()
+        for userinfo in (USERINFO.match(url), USERINFO_TO_THE_LAST.match(url)):
+            if userinfo is not None:
+                password = userinfo[1].partition(":")[2]
+                yield from (password, unquote(password), quote(password, safe=""))
+        if field == NOTIFY:
+            tail = url.partition("://")[2].partition("/")[2]
+            yield tail
+            yield from (part for part in re.split("[/?#&=]", tail) if TOKEN.search(part))
+
+
+NOTIFY = "notify"
+SECRETIVE = (NOTIFY, "state_url", "dagster_storage_url", "feed")
+"""The settings that may have a secret in them."""
+TOKEN = re.compile(r"\d|.{16}")
+"""What no word is that messages may have."""
+USERINFO = re.compile(r"[^:/@]*://([^@]*)@")
+USERINFO_TO_THE_LAST = re.compile(r"[^:/@]*://(.*)@")
+"""A password may have an @ that nobody has escaped, and so may what is behind it."""
+
+
 def unknown_variables() -> list[str]:
     """Variables of the environment that look like settings and are none, as a typo would."""
     known = {f"{ENV_PREFIX}{field.upper()}" for field in Settings.model_fields}
@@ -482,12 +517,15 @@ def load_settings(**overrides: Any) -> Settings:
     Raises `SettingsError` for the first field that is wrong.
     """
     try:
-        return Settings(**overrides)
+        settings = Settings(**overrides)
     except ValidationError as error:
         first = error.errors()[0]
+        keep_secret(secrets_of(str(first["loc"][0]) if first["loc"] else "", first["input"]))
         field = ENV_PREFIX + "_".join(str(part) for part in first["loc"]).upper()
         allowed = without_secrets(first["msg"]).removeprefix("Value error, ")
         raise SettingsError(field, first["input"], allowed) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         file = str(Settings.model_config["toml_file"])
         raise SettingsError(file, Path(file).absolute(), f"TOML in UTF-8; {error}") from None
+    keep_secret(settings.secrets)
+    return settings

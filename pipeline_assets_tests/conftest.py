@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from hypothesis import settings as hypothesis_settings
 
+from pipeline_assets import errors
 from pipeline_assets.core.hours import hour_name
 from pipeline_assets.core.sizes import BatchSizes
 from pipeline_assets.core.stage import Stage
@@ -206,6 +207,13 @@ def called(reports: Reports) -> dict[str, int]:
 def in_batches_of(stage: Stage, rows: int) -> Stage:
     """The stage with smaller micro-batches."""
     return replace(stage, micro_batch=rows)
+
+
+@pytest.fixture(autouse=True)
+def _no_secrets_of_another_test() -> Iterator[None]:
+    """What a process keeps secret it keeps for its life, which is longer than a test's."""
+    yield
+    errors._KEPT.clear()
 
 
 @pytest.fixture(scope="session")

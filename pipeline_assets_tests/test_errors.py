@@ -41,6 +41,7 @@ from pipeline_assets.errors import (
     Unsupported,
     classify,
     from_http_status,
+    keep_secret,
     without_secrets,
 )
 
@@ -269,6 +270,13 @@ def test_no_secret_query_value_reaches_a_message(name: str, secret: str) -> None
     """Up to the next parameter or the end."""
     shown = NotFound(f"GET https://shop.example/a?w=1&{name}={secret}&h=2").message
     assert shown == f"GET https://shop.example/a?w=1&{name}=***&h=2"
+
+
+def test_what_is_kept_secret_is_shown_nowhere() -> None:
+    """Wherever it turns up as a word of its own; what is too short would hide half of all text."""
+    keep_secret(["SEC/RET", "T0/B0/hook", "db", "pass.*word"])
+    message = NotFound("SEC/RET of db: POST /T0/B0/hook: SEC/RETS pass.*word passeword").message
+    assert message == "*** of db: POST /***: SEC/RETS *** passeword"
 
 
 @pytest.mark.parametrize(("length", "kept"), [(499, 499), (500, 500), (501, 500), (10_000, 500)])

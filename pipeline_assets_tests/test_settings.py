@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from pipeline_assets.errors import SettingsError
+from pipeline_assets.errors import SettingsError, without_secrets
 from pipeline_assets.healing.rules import OBJECTIVES, Priority
 from pipeline_assets.sample.drawing import SAMPLE_LABELS
 from pipeline_assets.settings import ENV_PREFIX, Settings, load_settings
@@ -202,6 +203,30 @@ def test_a_data_root_that_is_a_file_is_refused(tmp_path: Path) -> None:
     assert str(file) in str(refused.value)
     assert "must be a folder" in str(refused.value)
     assert "postgresql" not in str(refused.value)
+
+
+SECRETS = [
+    ("state_url", "postgresql+psycopg2://user:SEC/RET@host/db", ["SEC/RET"]),
+    ("state_url", "postgresql+psycopg2://user:SEC%2FRET@host/db", ["SEC/RET", "SEC%2FRET"]),
+    ("state_url", "postgresql+psycopg2://user:SEC@RET@host/db", ["SEC@RET"]),
+    ("dagster_storage_url", "postgresql+psycopg2://user:100%SECRET@host/db", ["100%SECRET"]),
+    ("feed", "https://ann:SECRET#1@shop/feed.csv", ["SECRET#1"]),
+    ("notify", "https://hooks.example/services/T0ABC/B0DEF/x9y8z7", ["x9y8z7", "T0ABC/B0DEF"]),
+    ("notify", "log,smtp://me:SECRET@mail.example/ops@example.com", ["SECRET"]),
+]
+
+
+@pytest.mark.parametrize(("field", "value", "secrets"), SECRETS)
+def test_nobody_hears_of_the_secrets_of_settings(
+    field: str, value: str, secrets: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However they are written, and whatever quotes them: a library's error, say."""
+    monkeypatch.setenv(f"PIPELINE_{field.upper()}", value)
+    with suppress(SettingsError):
+        load_settings()
+    text = without_secrets("".join(f"could not reach host ({secret}). " for secret in secrets))
+    assert not [secret for secret in secrets if secret in text]
+    assert "could not reach host" in text
 
 
 def test_a_secret_in_a_wrong_value_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,6 +24,14 @@ def call_in_batches(caller: Caller, rows: list[Attempt]) -> list[tuple[Attempt, 
         if not batch:
             continue
         answers, seconds = caller.call(batch)
+        if isinstance(answers, Uncountable):
+            if len(batch) > 1:
+                # A rung that always does this opens its breaker with the first few single rows.
+                caller.unmade(batch, permits, answers.error, paid=True)
+                for part in batched(batch, narrower(len(batch))):
+                    failed.extend(call_in_batches(caller, part))
+                continue
+            answers = answers.error
         if isinstance(answers, ResourceExhausted) and len(batch) > 1:
             caller.unmade(batch, permits, answers)
             env.sizes.too_large(name, len(batch))
@@ -33,11 +41,6 @@ def call_in_batches(caller: Caller, rows: list[Attempt]) -> list[tuple[Attempt, 
             half = len(batch) // 2
             failed.extend(call_in_batches(caller, batch[:half]))
             failed.extend(call_in_batches(caller, batch[half:]))
-        elif isinstance(answers, Uncountable) and len(batch) > 1:
-            # A rung that always does this opens its breaker with the first few single rows.
-            caller.unmade(batch, permits, answers, paid=True)
-            for part in batched(batch, narrower(len(batch))):
-                failed.extend(call_in_batches(caller, list(part)))
         else:
             share = caller.share_of_deadline(batch, seconds)
             if share > 1 and len(batch) > 1:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from pipeline_assets.core.attempt import Attempt
 from pipeline_assets.core.environment import Environment, Permit, RungStats
-from pipeline_assets.core.outcomes import checked
+from pipeline_assets.core.outcomes import Uncountable, checked
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import Rung, Stage
 from pipeline_assets.errors import (
@@ -101,7 +101,7 @@ class Caller:
         deadline_s = self.stage.deadline_s(self.rung, self.env.resources, works)
         return seconds / (SHARE_OF_DEADLINE * deadline_s)
 
-    def call(self, batch: Sequence[Attempt]) -> tuple[Answers, float]:
+    def call(self, batch: Sequence[Attempt]) -> tuple[Answers | Uncountable, float]:
         """The answers, and the seconds that the call took. Raises `StorageError` alone."""
         works = tuple(map(self._work, batch))  # so that no rung can take rows out of it
         started = self.env.timer()
@@ -115,7 +115,7 @@ class Caller:
             each.seconds += elapsed / len(batch)
         return answers, elapsed
 
-    def _answers(self, works: Sequence[Work]) -> Answers:
+    def _answers(self, works: Sequence[Work]) -> Answers | Uncountable:
         env = self.env
         try:
             given = self.rung.call(env.resources, works)

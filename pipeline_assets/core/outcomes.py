@@ -1,6 +1,7 @@
 """What a rung may give: whatever the table could not hold is refused before it gets there."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -11,20 +12,21 @@ from pipeline_assets.errors import ConstraintBroken, Internal, RowError
 SHARES = (pa.field("quality", pa.float32()), pa.field("confidence", pa.float32()))
 
 
-class Uncountable(Internal):
-    """A call whose outcomes nobody can tell apart."""
+@dataclass(frozen=True, slots=True)
+class Uncountable:
+    """Of a call with more or fewer outcomes than rows: nobody can tell whose they are."""
+
+    error: Internal
 
 
 def checked(
     stage: Stage, rung: Rung, works: Sequence[Work], outcomes: Sequence[object]
-) -> Sequence[Outcome] | RowError:
+) -> Sequence[Outcome] | Uncountable:
     """What a rung gave for `works`, with an error in place of what no rung may give."""
     given = len(outcomes) if isinstance(outcomes, Sequence) else type(outcomes).__name__
     if given != len(works):
-        return Uncountable(
-            f"{rung.name} gave {given} outcomes for {len(works)} rows; "
-            "a rung gives one outcome per row"
-        )
+        said = f"{rung.name} gave {given} outcomes for {len(works)} rows"
+        return Uncountable(Internal(f"{said}; a rung gives one outcome per row"))
     return held(stage, rung, works, outcomes)
 
 
