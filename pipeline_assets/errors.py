@@ -250,7 +250,7 @@ class Forbidden(DataError):
 
 
 class Blocked(DataError):
-    """Our own safety rules forbid it."""
+    """We may not have it: our own safety rules, the law, or a wish to be kept out of AI."""
 
     kind = ErrorKind.BLOCKED
 
@@ -364,7 +364,7 @@ _BY_STATUS: Mapping[int, type[RowError]] = MappingProxyType(
         422: InvalidInput,
         425: Overloaded,
         429: RateLimited,
-        451: Forbidden,
+        451: Blocked,
     }
 )
 

@@ -14,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 from pipeline_assets.errors import (
     BY_KIND,
     MAX_ERROR_CHARS,
+    Blocked,
     CircuitOpen,
     ContractError,
     DataError,
@@ -99,7 +100,7 @@ def test_terminal_or_transient_is_the_type(kind: ErrorKind) -> None:
         (422, InvalidInput),
         (425, Overloaded),
         (429, RateLimited),
-        (451, Forbidden),
+        (451, Blocked),
         (499, InvalidInput),
         (500, Overloaded),
         (502, Overloaded),

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from pipeline_assets.core.rows import Row
 from pipeline_assets.core.stage import Stage
 from pipeline_assets.core.status import Status
+from pipeline_assets.errors import ErrorKind
 
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
@@ -12,19 +13,32 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 def merge(stage: Stage, old: Row | None, new: Row, *, input_changed: bool) -> Row:
     """The row that the table holds after `new` was made where `old` stood.
 
-    A changed input always replaces, even by worse. On the same input a better rung stays. Results
-    carry cumulative attempts and cost; the larger is taken. Attempts restart when the input
-    changes, cost never does.
+    A changed input always replaces, even by worse. On the same input a better rung stays, unless
+    what was learned later is that we may not have it: a refusal that is meant. Results carry
+    cumulative attempts and cost; the larger is taken. Attempts restart when the input changes, cost
+    never does.
     """
     if old is None:
         return new
     cost = max(old.cost_usd, new.cost_usd)
     if input_changed:
         return new._replace(cost_usd=cost)
+    for one, other in ((old, new), (new, old)):
+        if _is_meant(one) and _at(one) >= _at(other):
+            return one._replace(attempts=max(old.attempts, new.attempts), cost_usd=cost)
     # What stands wins a tie: it may have learned since, and the same result again adds nothing.
     better, other = (new, old) if _order(stage, new) < _order(stage, old) else (old, new)
     kept = better._replace(attempts=max(old.attempts, new.attempts), cost_usd=cost)
     return _with_latest_error(kept, other)
+
+
+def _at(row: Row) -> datetime:
+    return row.updated_at or _NEVER
+
+
+def _is_meant(row: Row) -> bool:
+    """Whether it is refused for good: a bare 403, which sites give to robots in passing, is not."""
+    return row.status is Status.FAILED and row.error_kind == ErrorKind.BLOCKED
 
 
 def _order(stage: Stage, row: Row) -> tuple[int, float, str]:

@@ -72,14 +72,26 @@ def shown(url: str) -> str:
 
 
 def canonical_host(host: str) -> str:
-    """`host` in lower case without a trailing dot; decimal, octal and hex IPv4 in dotted form."""
-    host = host.lower().rstrip(".")
+    """`host` in ASCII and lower case without a trailing dot; any form of IPv4 in dotted form.
+
+    An internationalised name is one host, however it is written.
+    """
+    host = (host if host.isascii() else _ascii(host)).lower().rstrip(".")
     if _LEGACY_IPV4.fullmatch(host):
         try:
             return socket.inet_ntoa(socket.inet_aton(host))
         except OSError:
             pass
     return host
+
+
+def _ascii(host: str) -> str:
+    import idna  # noqa: PLC0415 - 10 ms that few hosts need
+
+    try:
+        return idna.encode(host, uts46=True).decode("ascii")
+    except idna.IDNAError:
+        return host
 
 
 def is_host(host: str) -> bool:

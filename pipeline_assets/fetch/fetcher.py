@@ -237,7 +237,7 @@ class HttpFetcher:
         if isinstance(answer, RowError):
             return answer
         if answer.body is None:
-            validators = Validators(answer.etag, answer.last_modified)
+            validators = Validators(answer.etag, answer.last_modified, answer.url)
             return Unchanged(answer.url, answer.content_type, validators)
         try:
             return Fetched(

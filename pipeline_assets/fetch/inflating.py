@@ -4,7 +4,7 @@ aiohttp's own takes a gzip body that was cut short for a whole one.
 """
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from pipeline_assets.errors import InvalidInput, Network, Unsupported
@@ -14,21 +14,35 @@ ACCEPTED: Final = "gzip, deflate"
 PIECE_BYTES: Final = 1 << 18
 """What a chunk may become at once: a bomb's becomes a thousand times as much."""
 
-_PLAIN: Final = frozenset({"", "identity"})
+MOST_ENCODINGS: Final = 4
+"""Nobody means more."""
+
+_OTHERS: Final = frozenset({"br", "compress", "x-compress", "zstd", "dcb", "dcz", "exi"})
 _ZLIB: Final = frozenset({"gzip", "x-gzip", "deflate"})
 _GZIP_OR_ZLIB: Final = 32 + zlib.MAX_WBITS
 _GZIP_BEGINS: Final = 0x1F
 _DEFLATED: Final = 8  # in the low bits of the first byte of a zlib stream; some servers send none
 
 
-def inflater(encoding: str, what: str) -> "Inflater | None":
-    """What undoes an encoding; None where there is nothing to undo. Raises `Unsupported`."""
-    named = encoding.strip().lower()
-    if named in _PLAIN:
-        return None
-    if named not in _ZLIB:
+def inflaters(encoding: str, what: str) -> list["Inflater"]:
+    """What undoes a Content-Encoding, in the order in which to do it. Raises `Unsupported`.
+
+    It is a list of what was done, first to last. What is no encoding at all (servers write a
+    charset there, or `none`) means nothing.
+    """
+    named = [name.strip().lower() for name in encoding.split(",")]
+    if not _OTHERS.isdisjoint(named) or len(named) > MOST_ENCODINGS:
         raise Unsupported(f"{what}: the body is encoded as {encoding!r}, not as {ACCEPTED}")
-    return Inflater(named, what)
+    return [Inflater(name, what) for name in reversed(named) if name in _ZLIB]
+
+
+def undone(chunk: bytes, inflating: Sequence["Inflater"]) -> Iterator[bytes]:
+    """What a chunk becomes when each has undone its own. Raises `InvalidInput`."""
+    if not inflating:
+        yield chunk
+        return
+    for piece in inflating[0].pieces(chunk):
+        yield from undone(piece, inflating[1:])
 
 
 class Inflater:

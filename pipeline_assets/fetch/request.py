@@ -4,6 +4,7 @@ aiohttp costs 0.3 s to import, so this module is imported when the first request
 """
 
 import errno
+import re
 import socket
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ from functools import partial
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -20,7 +22,6 @@ from yarl import URL
 
 from pipeline_assets.errors import (
     Blocked,
-    Forbidden,
     InvalidInput,
     Network,
     RowError,
@@ -29,7 +30,7 @@ from pipeline_assets.errors import (
     from_http_status,
 )
 from pipeline_assets.fetch.addresses import AddressRules, canonical_host, is_host, shown
-from pipeline_assets.fetch.inflating import ACCEPTED, inflater
+from pipeline_assets.fetch.inflating import ACCEPTED, inflaters, undone
 from pipeline_assets.fetch.retry_after import parse_retry_after
 from pipeline_assets.fetch.robots_tag import OUR_NAME, opt_out
 from pipeline_assets.store.bodies import Body, Collected
@@ -42,9 +43,18 @@ Resolve = Callable[[str], Sequence[str]]
 
 USER_AGENT: Final = f"{OUR_NAME}/{version('pipeline-assets')}"
 MAX_REDIRECTS: Final = 5
+MAX_HEADER_BYTES: Final = 64 * 1024
+MAX_HEADERS: Final = 1000
+"""Shops send 9 KB in one header, and 200 of them."""
+BAD_CERTIFICATE_WAIT: Final = timedelta(days=1)
+"""Somebody has to renew it first."""
 CONNECT_SHARE: Final = 0.25
 SILENCE_SHARE: Final = 0.5
 """Of a resource's deadline: what connecting may take, and how long a server may send nothing."""
+_AUTHORITY: Final = re.compile(r"[^/?#\\]*")
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*:)?")
+_NOT_ASCII: Final = re.compile(r"[^!-~]+")
+_RANGE: Final = re.compile(r"bytes 0-(?P<last>[0-9]+)/(?P<all>[0-9]+)")
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _GONE: Final = (
     aiohttp.ServerDisconnectedError,
@@ -139,6 +149,9 @@ class Requests:
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={"User-Agent": user_agent(rules.contact), "Accept-Encoding": ACCEPTED},
             auto_decompress=False,
+            max_line_size=MAX_HEADER_BYTES,
+            max_field_size=MAX_HEADER_BYTES,
+            max_headers=MAX_HEADERS,
             timeout=aiohttp.ClientTimeout(
                 total=None,  # the fetcher's deadline, which also stands still
                 sock_connect=rules.timeout_s * CONNECT_SHARE,
@@ -161,13 +174,17 @@ class Requests:
         read further; an empty one is `InvalidInput`.
         """
         hop = _target(url, url)
-        headers = {} if known is None else known.headers()
-        for _ in range(MAX_REDIRECTS + 1):
+        cookies = aiohttp.CookieJar(unsafe=True)  # for the redirects of this one resource
+        for number in range(MAX_REDIRECTS + 1):
             _host.set(hop.raw_host or "")
+            headers = _conditional(known, hop, first=number == 0)
             try:
                 async with self._session.get(
-                    hop, headers=headers, allow_redirects=False
+                    hop,
+                    headers=headers | _sent(cookies, hop),
+                    allow_redirects=False,
                 ) as response:
+                    cookies.update_cookies(response.cookies, hop)
                     location = response.headers.get("Location")
                     if response.status not in _REDIRECTS or location is None:
                         return await _answer(response, self._rules, asked=bool(headers))
@@ -206,6 +223,27 @@ class Requests:
             seconds = self._rules.timeout_s * SILENCE_SHARE
             return Timeout(f"{what}: the server sent nothing for {seconds:g} s")
         return _translated(error, what)
+
+
+def _conditional(known: Validators | None, hop: URL, *, first: bool) -> dict[str, str]:
+    """The headers that ask for what has changed, of the URL that gave the validators.
+
+    Of any other one "not modified" would say nothing about the bytes that are known.
+    """
+    if known is None or known.url not in (None, _named(hop)):
+        return {}
+    return known.headers() if first or known.url is not None else {}
+
+
+def _sent(cookies: aiohttp.CookieJar, hop: URL) -> dict[str, str]:
+    found = cookies.filter_cookies(hop)
+    said = "; ".join(f"{name}={each.coded_value}" for name, each in found.items())
+    return {"Cookie": said} if said else {}
+
+
+def _named(url: URL) -> str:
+    """A URL without its user part and fragment, of which the server hears nothing in its path."""
+    return str(url.with_user(None).with_fragment(None))
 
 
 def user_agent(contact: str) -> str:
@@ -254,7 +292,10 @@ def _target(text: str, asked: str, base: URL | None = None) -> URL:
     """The URL to connect to, with its host in canonical form. Raises `Blocked`, `InvalidInput`."""
     what = shown(asked) if base is None else f"{shown(asked)}: its redirect to {shown(text)!r}"
     try:
-        url = URL(text) if base is None else base.join(URL(text))
+        # Not a character of it is changed that may stand there: it may be part of a signature.
+        url = URL(_escaped(text.strip()), encoded=True)
+        url = url if base is None else base.join(url)
+        _ = url.port  # a port that there is not is seen only when it is asked for
     except ValueError:
         raise InvalidInput(f"{what} is not a URL") from None
     if not url.scheme:
@@ -267,6 +308,20 @@ def _target(text: str, asked: str, base: URL | None = None) -> URL:
     return url if host == url.raw_host else url.with_host(host)
 
 
+def _escaped(text: str) -> str:
+    """A URL with its host in ASCII, and percents in place of what no request line can hold."""
+    scheme, slashes, rest = text.partition("//")
+    ends = _AUTHORITY.match(rest) if slashes and _SCHEME.fullmatch(scheme) else None
+    if ends is None:
+        return _NOT_ASCII.sub(lambda found: quote(found[0]), text)
+    user, at, place = ends[0].rpartition("@")
+    host, colon, port = place.partition(":")
+    host = host if host.isascii() else canonical_host(host)
+    authority = f"{user}{at}{host}{colon}{port}"
+    behind = rest[len(ends[0]) :]
+    return _NOT_ASCII.sub(lambda found: quote(found[0]), f"{scheme}//{authority}{behind}")
+
+
 async def _answer(
     response: aiohttp.ClientResponse, rules: RequestRules, *, asked: bool
 ) -> Response:
@@ -276,8 +331,9 @@ async def _answer(
         raise from_http_status(response.status, what, retry_after=_asked_wait(response))
     if rules.honour_opt_out:
         _check_opt_out(response)
+    _check_whole(response)
     return Response(
-        url=str(response.url),  # aiohttp has taken the user part off
+        url=_named(response.url),
         status=response.status,
         content_type=_header(response, "Content-Type"),
         etag=_header(response, "ETag"),
@@ -286,12 +342,25 @@ async def _answer(
     )
 
 
+def _check_whole(response: aiohttp.ClientResponse) -> None:
+    """206 answers who asked for a part, which we do not: it is a part all the same."""
+    if response.status != HTTPStatus.PARTIAL_CONTENT:
+        return
+    said = response.headers.get("Content-Range", "")
+    part = _RANGE.fullmatch(said.strip())
+    if part is None or int(part["last"]) + 1 != int(part["all"]):
+        raise Network(
+            f"{shown(str(response.url))}: the server answered 206 with a part that nobody asked "
+            f"for ({said or 'it does not say which'})"
+        )
+
+
 def _check_opt_out(response: aiohttp.ClientResponse) -> None:
     if "X-Robots-Tag" not in response.headers:
         return
     directive = opt_out(response.headers.getall("X-Robots-Tag"))
     if directive is not None:
-        raise Forbidden(
+        raise Blocked(
             f"{shown(str(response.url))}: the server answered X-Robots-Tag: {directive}, and so "
             "its bytes are not kept (PIPELINE_FETCH_HONOUR_OPT_OUT)"
         )
@@ -302,16 +371,19 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> Body:
     if declared is not None and declared > max_bytes:
         raise _too_large(response, f"is declared as {declared} bytes,", max_bytes)
     encoding = response.headers.get("Content-Encoding")
-    inflating = None if encoding is None else inflater(encoding, shown(str(response.url)))
-    collected = Collected()
+    inflating = inflaters(encoding or "", shown(str(response.url)))
+    collected, received = Collected(), 0
     try:
         async for chunk in response.content.iter_any():
-            for piece in (chunk,) if inflating is None else inflating.pieces(chunk):
+            received += len(chunk)
+            if received > max_bytes:  # also where it inflates to nothing
+                raise _too_large(response, "is", max_bytes)
+            for piece in undone(chunk, inflating):
                 if collected.size + len(piece) > max_bytes:
                     raise _too_large(response, "is", max_bytes)
                 collected.add(piece)
-        if inflating is not None:
-            inflating.end()
+        for each in inflating:
+            each.end()
         if not collected.size:
             raise InvalidInput(
                 f"{shown(str(response.url))}: the server answered {response.status} with an empty "
@@ -341,6 +413,13 @@ def _translated(error: aiohttp.ClientError | OSError, what: str) -> RowError:
     # By number: the refusals of several addresses arrive merged into one plain OSError.
     if isinstance(error, aiohttp.ClientConnectorError) and error.os_error.errno == errno.EACCES:
         return Blocked(f"{what}: {error.os_error.strerror}")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        why = getattr(error.certificate_error, "verify_message", "") or error.certificate_error
+        return Network(
+            f"{what}: the server's certificate does not verify ({why}); nobody but the server can "
+            "mend that, and so it is asked again tomorrow",
+            retry_after=BAD_CERTIFICATE_WAIT,
+        )
     if isinstance(error, aiohttp.InvalidURL):
         return InvalidInput(f"{what} is not a URL that can be fetched")
     if isinstance(error, aiohttp.ClientResponseError):

@@ -1,9 +1,11 @@
 """What a server asks for in `Retry-After`."""
 
+import re
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Final
 
+_SECONDS: Final = re.compile(r"[0-9]+(\.[0-9]+)?")
 MAX_RETRY_AFTER: Final = timedelta(days=7)  # nobody means more, and timedelta itself has an end
 
 
@@ -14,7 +16,7 @@ def parse_retry_after(value: str | None, date: str | None) -> timedelta | None:
     from now.
     """
     text = (value or "").strip()
-    if text.isascii() and text.isdigit():
+    if _SECONDS.fullmatch(text):
         return timedelta(seconds=min(float(text), MAX_RETRY_AFTER.total_seconds()))
     due = _http_time(text)
     if due is None:

@@ -15,7 +15,7 @@ from pipeline_assets.core.contract import TIMESTAMP
 from pipeline_assets.core.rows import Made, Outcome, Work
 from pipeline_assets.core.stage import CALL_DEADLINE_S, Rung, Stage
 from pipeline_assets.core.status import Role
-from pipeline_assets.errors import RowError, UpstreamMissing
+from pipeline_assets.errors import Blocked, RowError, UpstreamMissing
 from pipeline_assets.fetch.addresses import host_of, shown
 from pipeline_assets.fetch.fetcher import PROCESSES, Fetched, Unchanged
 from pipeline_assets.fetch.packing import Packing
@@ -52,6 +52,7 @@ def http(resources: Resources, works: Sequence[Work]) -> list[Outcome]:
         if not isinstance(answer, RowError)
     }
     resources.copies.keep(copies)
+    resources.copies.drop(url for url, answer in answers.items() if isinstance(answer, Blocked))
     outcomes: dict[str, Outcome] = {
         url: answer for url, answer in answers.items() if isinstance(answer, RowError)
     }
@@ -105,7 +106,7 @@ def _copy(
     now: datetime,
 ) -> UrlCopy:
     if isinstance(answer, Fetched):
-        validators = Validators(answer.etag, answer.last_modified)
+        validators = Validators(answer.etag, answer.last_modified, answer.url)
         return UrlCopy(places[answer.stored], answer.content_type, now, validators)
     if known is None:
         raise LookupError(f"{shown(answer.url)}: unchanged since nothing")
@@ -116,6 +117,7 @@ def _copy(
         Validators(
             answer.validators.etag or known.validators.etag,
             answer.validators.last_modified or known.validators.last_modified,
+            answer.url,
         ),
     )
 

@@ -27,6 +27,7 @@ copies = sa.Table(
     sa.Column("fetched_at", sa.Double, nullable=False),
     sa.Column("etag", sa.String),
     sa.Column("last_modified", sa.String),
+    sa.Column("validated_url", sa.String),
 )
 
 PER_QUERY = 500
@@ -145,6 +146,7 @@ class Copies:
                 "fetched_at": copy.fetched_at.timestamp(),
                 "etag": copy.validators.etag,
                 "last_modified": copy.validators.last_modified,
+                "validated_url": copy.validators.url,
             }
             # In one order, or two that keep the same URLs would each wait for the other.
             for url, copy in sorted(made.items())
@@ -162,4 +164,5 @@ def _key(url: str) -> str:
 def _copy(row: sa.Row[tuple[object, ...]]) -> UrlCopy:
     blob = BlobRef(row.pack, row.offset, row.size, row.sha256)
     fetched_at = datetime.fromtimestamp(row.fetched_at, UTC)
-    return UrlCopy(blob, row.content_type, fetched_at, Validators(row.etag, row.last_modified))
+    validators = Validators(row.etag, row.last_modified, row.validated_url)
+    return UrlCopy(blob, row.content_type, fetched_at, validators)

@@ -6,10 +6,14 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """`ETag` and `Last-Modified`, as the server wrote them."""
+    """`ETag` and `Last-Modified`, as the server wrote them about what is at `url`.
+
+    That is where redirects ended. It is None where an earlier version has not kept it.
+    """
 
     etag: str | None = None
     last_modified: str | None = None
+    url: str | None = None
 
     def headers(self) -> dict[str, str]:
         """The headers of a conditional request; what no header can hold is left out."""

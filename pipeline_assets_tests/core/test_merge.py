@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pipeline_assets.core.merge import merge
@@ -128,6 +128,26 @@ def test_nothing_to_do_is_as_good_as_done() -> None:
     assert merge(STAGE, old, new, input_changed=False) == old
 
 
+BLOCKED = without(Status.FAILED, error_kind=ErrorKind.BLOCKED, error="noai")
+
+
+@pytest.mark.parametrize("standing", [PRIMARY, FALLBACK, SKIPPED, FAILED, PENDING])
+def test_a_refusal_that_is_meant_replaces_whatever_stood(standing: Row) -> None:
+    """What we may no longer have is not kept; what was made afterwards is."""
+    refusal = BLOCKED._replace(updated_at=LATER)
+    assert merge(STAGE, standing, refusal, input_changed=False).values == refusal.values
+    assert merge(STAGE, refusal, standing, input_changed=False).error_kind is ErrorKind.BLOCKED
+    again = PRIMARY._replace(updated_at=LATER + timedelta(hours=1))
+    assert merge(STAGE, refusal, again, input_changed=False).values == PRIMARY.values
+
+
+@pytest.mark.parametrize("kind", [ErrorKind.FORBIDDEN, ErrorKind.NOT_FOUND])
+def test_a_bare_refusal_takes_nothing_away(kind: ErrorKind) -> None:
+    """Sites give a 403 to robots in passing."""
+    refusal = without(Status.FAILED, error_kind=kind, error="403", updated_at=LATER)
+    assert merge(STAGE, PRIMARY, refusal, input_changed=False).values == PRIMARY.values
+
+
 @st.composite
 def results(draw: st.DrawFn) -> Row:
     """Any result of a climb of one row, on one input."""
@@ -141,6 +161,8 @@ def results(draw: st.DrawFn) -> Row:
     }
     if kind not in ("primary", Status.PENDING):
         columns |= draw(st.sampled_from([TIMEOUT, NETWORK]))
+    if kind is Status.FAILED and draw(st.booleans()):
+        columns["error_kind"] = ErrorKind.BLOCKED
     return without(kind, **columns) if isinstance(kind, Status) else made_by(kind, **columns)
 
 
@@ -151,7 +173,8 @@ def rank(stage: Stage, row: Row) -> int:
 
 @given(results(), results())
 def test_never_worse_on_the_same_input(old: Row, new: Row) -> None:
-    """The kept value is as good as the better of the two."""
+    """The kept value is as good as the better of the two, but for a refusal that is meant."""
+    assume(ErrorKind.BLOCKED not in (old.error_kind, new.error_kind))
     kept = merge(STAGE, old, new, input_changed=False)
     assert rank(STAGE, kept) == min(rank(STAGE, old), rank(STAGE, new))
     assert kept.values in (old.values, new.values)

@@ -78,6 +78,21 @@ HARMLESS: Final = {
     "no-length": ok(Fault(sent=answer([BODY]))),
     "chunked": ok(Fault(sent=answer([_chunk(BODY), b"0\r\n\r\n"], CHUNKED))),
     "gzip": ok(Fault(sent=sound(gzip.compress(BODY), GZIP))),
+    "gzip-twice": ok(
+        Fault(sent=sound(gzip.compress(gzip.compress(BODY)), "Content-Encoding: gzip, gzip"))
+    ),
+    "charset-for-an-encoding": ok(Fault(sent=sound(BODY, "Content-Encoding: UTF-8"))),
+    "long-header": ok(Fault(sent=sound(BODY, "Content-Security-Policy: " + "a.example " * 900))),
+    "two-hundred-headers": ok(
+        Fault(sent=sound(BODY, *[f"X-{n}: {'y' * 200}" for n in range(200)]))
+    ),
+    "all-of-it-as-a-part": ok(
+        Fault(
+            sent=sound(
+                BODY, f"Content-Range: bytes 0-{len(BODY) - 1}/{len(BODY)}", status="206 Partial"
+            )
+        )
+    ),
     "length-too-short": ok(Fault(sent=answer([BODY, SMUGGLED], length=len(BODY)))),
     "continue-first": ok(
         Fault(sent=raw(b"HTTP/1.1 100 Continue\r\n\r\n", *sound(BODY)())),
@@ -118,6 +133,10 @@ BROKEN: Final = _of(
     ends_before_its_length=Fault(sent=answer([BODY], length=len(BODY) + 1)),
     truncated_chunk=Fault(sent=answer([_chunk(BODY)[:-10]], CHUNKED)),
     truncated_gzip=Fault(sent=sound(gzip.compress(BODY)[:-12], GZIP)),
+    a_part_of_it=Fault(
+        sent=sound(BODY[:300], f"Content-Range: bytes 0-299/{len(BODY)}", status="206 Partial")
+    ),
+    a_part_of_who_knows_what=Fault(sent=sound(BODY, status="206 Partial Content")),
     no_last_chunk=Fault(sent=answer([_chunk(BODY)], CHUNKED)),
 )
 
@@ -129,6 +148,7 @@ LARGE: Final = _of(
     ten_gb_undeclared=Fault(sent=answer(Repeated(PIECE, TEN_GB // len(PIECE)))),
     declared_but_never_sent=Fault(sent=answer([], length=TEN_GB), then=Then.HANG),
     gzip_bomb=Fault(sent=answer(gzip_bomb(TEN_GB), GZIP)),
+    members_of_nothing=Fault(sent=answer(Repeated(gzip.compress(b"") * 1000), GZIP)),
     said_to_be_gone=Fault(sent=sound(b"too large", status="413 Payload Too Large")),
 )
 
@@ -158,6 +178,9 @@ NO_USE: Final = _of(
     many_headers=Fault(sent=answer([], *["X: y"] * 100_000, length=0)),
     endless_headers=Fault(sent=lambda: iter(Repeated(b"X: " + b"y" * 100 + b"\r\n"))),
     encoding_that_it_is_not=Fault(sent=sound(BODY, GZIP)),
+    encoded_once_and_not_twice=Fault(
+        sent=sound(gzip.compress(BODY), "Content-Encoding: gzip, gzip")
+    ),
     damaged_gzip=Fault(sent=sound(gzip.compress(BODY)[:-8] + b"\0" * 8, GZIP)),
     redirect_to_itself=_to("/redirect-to-itself"),
     redirects_in_a_ring=_to("redirects-in-a-ring?again", "307 Temporary Redirect"),
@@ -184,7 +207,6 @@ REFUSED: Final = {
     **_of(
         ErrorKind.UNSUPPORTED,
         encoding_that_nobody_asked_for=Fault(sent=sound(BODY, "Content-Encoding: br")),
-        encoded_twice=Fault(sent=sound(BODY, "Content-Encoding: gzip, gzip")),
     ),
     **_of(
         ErrorKind.RATE_LIMITED,

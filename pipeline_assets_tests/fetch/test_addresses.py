@@ -221,6 +221,18 @@ def test_hosts_become_what_they_are(host: str, canonical: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "host", ["bücher.example", "BÜCHER.example.", "bu\u0308cher。example", "xn--bcher-kva.example"]
+)
+def test_an_internationalised_name_is_one_host(host: str) -> None:
+    """For rates, breakers and what is allowed, however it is written."""
+    assert canonical_host(host) == host_of(f"http://{host}/a?b") == "xn--bcher-kva.example"
+    assert is_host(host_of(f"http://{host}/"))
+    rules = AddressRules([host])
+    assert rules.refusal("xn--bcher-kva.example", "10.0.0.1", 80) is None
+    assert rules.refusal("bücher.example", "10.0.0.1", 80) is None
+
+
+@pytest.mark.parametrize(
     ("host", "good"),
     [
         ("example.com", True),

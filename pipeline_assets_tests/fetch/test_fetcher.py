@@ -3,18 +3,22 @@
 import asyncio
 import gzip
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from pipeline_assets.errors import (
     Blocked,
@@ -175,6 +179,33 @@ def raw_server(answer: bytes, *, then: str = "close") -> Iterator[tuple[str, lis
         run(stop(server))
 
 
+def self_signed(folder: Path) -> tuple[Path, Path]:
+    """A key, and a certificate that nobody else vouches for."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "shop.example")])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "key.pem", folder / "certificate.pem"
+    paths[0].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.TraditionalOpenSSL,
+            serialization.NoEncryption(),
+        )
+    )
+    paths[1].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return paths
+
+
 def fetch(fetcher: HttpFetcher, url: str) -> Fetched[bytes] | RowError:
     """The outcome of one URL, with the body stored as it is."""
     (outcome,) = fetcher.fetch_all([url], bytes)
@@ -280,7 +311,7 @@ def test_at_most_eight_requests_go_to_a_host_at_once(shop: Shop, fetcher: HttpFe
         (410, NotFound),
         (413, TooLarge),
         (429, RateLimited),
-        (451, Forbidden),
+        (451, Blocked),
         (500, Overloaded),
         (502, Overloaded),
         (503, Overloaded),
@@ -414,9 +445,7 @@ def redirect(location: str) -> web.Response:
     return web.Response(status=302, headers={"Location": location, "Set-Cookie": "a=b; Path=/"})
 
 
-def test_redirects_are_followed_five_times_without_cookies(
-    shop: Shop, fetcher: HttpFetcher
-) -> None:
+def test_redirects_are_followed_five_times(shop: Shop, fetcher: HttpFetcher) -> None:
     """The final address is the one that is kept, without user part."""
     for i in range(6):
         shop.on(f"/{i}", redirect(f"{i + 1}"))
@@ -424,10 +453,70 @@ def test_redirects_are_followed_five_times_without_cookies(
     outcome = fetch(fetcher, shop.url("/1").replace("//", "//me:secret@"))
     assert isinstance(outcome, Fetched)
     assert outcome.url == shop.url("/6")
-    assert all("Cookie" not in headers for headers in shop.requests)
     outcome = fetch(fetcher, shop.url("/0"))
     assert isinstance(outcome, InvalidInput)
     assert "more than 5 redirects" in outcome.message
+
+
+def test_cookies_live_for_the_redirects_of_one_resource(shop: Shop, fetcher: HttpFetcher) -> None:
+    """A shop that looks whether they come back is answered, and nobody is recognised later."""
+    shop.on("/a", redirect("b"))
+    shop.on("/b", web.Response(body=b"x"))
+    shop.on("/c", web.Response(body=b"x"))
+    assert isinstance(fetch(fetcher, shop.url("/a")), Fetched)
+    assert isinstance(fetch(fetcher, shop.url("/c")), Fetched)
+    assert [headers.get("Cookie") for headers in shop.requests] == [None, "a=b", None]
+
+
+def test_a_cookie_is_for_its_host(shop: Shop) -> None:
+    """A redirect to another name does not take it along."""
+    shop.on("/a", redirect(f"http://other.example:{shop.port}/b"))
+    shop.on("/b", web.Response(body=b"x"))
+    with HttpFetcher(
+        allow=["127.0.0.1"],
+        concurrency=1,
+        timeout_s=9,
+        max_bytes=9,
+        resolve={"other.example": ["127.0.0.1"]}.__getitem__,
+    ) as fetcher:
+        assert isinstance(fetch(fetcher, shop.url("/a")), Fetched)
+    assert [headers.get("Cookie") for headers in shop.requests] == [None, None]
+
+
+def test_not_modified_says_something_of_the_file_that_gave_the_validators(
+    shop: Shop, fetcher: HttpFetcher
+) -> None:
+    """After a redirect to another one its word would keep the wrong bytes."""
+    old, new = shop.url("/old.jpg"), shop.on("/new.jpg", web.Response(body=b"new"))
+    url = shop.on("/picture", redirect("new.jpg"))
+    (outcome,) = fetcher.fetch_all([url], bytes, {url: Validators('"v1"', None, old)})
+    assert isinstance(outcome, Fetched)
+    assert (outcome.stored, outcome.url) == (b"new", new)
+    assert all("If-None-Match" not in headers for headers in shop.requests)
+    fetcher.fetch_all([url], bytes, {url: Validators('"v1"', None, new)})
+    assert [headers.get("If-None-Match") for headers in shop.requests[2:]] == [None, '"v1"']
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "/a%2Fb?sig=x%2By%40z%3D",
+        "/a%40b@c+d!$&'()*,;=:",
+        "/%7Euser/%2e%2E/x?a=%20&b=+&c=%zz",
+        "/a?q=a/b?c&empty=&&x",
+    ],
+)
+def test_a_url_is_sent_byte_for_byte(sent: str) -> None:
+    """It may be signed; over a redirect likewise. What no request line can hold is escaped."""
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx"
+    with raw_server(answer, then="close") as (url, seen):
+        assert isinstance(fetch_raw(url.rstrip("/") + sent), Fetched)
+        moved = f"HTTP/1.1 302 Found\r\nLocation: {url.rstrip('/')}{sent}\r\n\r\n".encode()
+        with raw_server(moved, then="close") as (before, _):
+            assert isinstance(fetch_raw(before), Fetched)
+        assert isinstance(fetch_raw(f"{url.rstrip('/')}/é a"), Fetched)
+    lines = [request.split(b"\r\n")[0].decode() for request in seen]
+    assert lines == [*[f"GET {sent} HTTP/1.1"] * 2, "GET /%C3%A9%20a HTTP/1.1"]
 
 
 def test_credentials_stay_with_their_host(shop: Shop) -> None:
@@ -443,6 +532,24 @@ def test_credentials_stay_with_their_host(shop: Shop) -> None:
     ) as fetcher:
         assert isinstance(fetch(fetcher, shop.url("/a").replace("//", "//me:pw@")), Fetched)
     assert ["Authorization" in headers for headers in shop.requests] == [True, False]
+
+
+def test_a_certificate_that_does_not_verify_is_asked_for_again_tomorrow(tmp_path: Path) -> None:
+    """Its own sentence, and one try: no second look makes it good."""
+    key, certificate = self_signed(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+
+    async def ignored(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    with running_loop() as run:
+        server = run(asyncio.start_server(ignored, "127.0.0.1", 0, ssl=context))
+        outcome = fetch_raw(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/a")
+        server.close()
+    assert isinstance(outcome, Network)
+    assert "certificate does not verify" in outcome.message
+    assert outcome.retry_after == timedelta(days=1)
 
 
 def test_messages_carry_no_credentials(shop: Shop, fetcher: HttpFetcher) -> None:
@@ -693,7 +800,7 @@ def test_what_is_known_is_asked_for_only_if_it_has_changed(
     new = shop.on("/new", web.Response(body=b"new", headers={"ETag": '"v2"'}))
     known = {same: Validators('"v1"', since), new: Validators('"v1"', None)}
     unchanged, fetched = fetcher.fetch_all([same, new], bytes, known)
-    assert unchanged == Unchanged(same, None, Validators('"v1"', None))
+    assert unchanged == Unchanged(same, None, Validators('"v1"', None, same))
     assert isinstance(fetched, Fetched)
     assert (fetched.stored, fetched.etag) == (b"new", '"v2"')
     sent = {
@@ -717,12 +824,12 @@ def test_a_validator_that_no_header_can_hold_is_not_sent(
 
 
 @pytest.mark.parametrize("status", [200, 304])
-def test_an_opt_out_is_forbidden_and_its_bytes_are_not_kept(shop: Shop, status: int) -> None:
+def test_an_opt_out_is_blocked_and_its_bytes_are_not_kept(shop: Shop, status: int) -> None:
     """Also where the bytes are the ones that we have; unless the setting says otherwise."""
     headers = {"X-Robots-Tag": "noindex, noai"}
     url = shop.on("/x", web.Response(status=status, body=b"x", headers=headers))
     known = {url: Validators('"v1"', None)}
-    for honour, expected in ((True, Forbidden), (False, Unchanged if status == 304 else Fetched)):
+    for honour, expected in ((True, Blocked), (False, Unchanged if status == 304 else Fetched)):
         stored: list[object] = []
         with HttpFetcher(
             allow=["127.0.0.1"],

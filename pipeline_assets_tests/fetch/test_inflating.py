@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline_assets.errors import InvalidInput, Network, RowError, Unsupported
-from pipeline_assets.fetch.inflating import PIECE_BYTES, inflater
+from pipeline_assets.fetch.inflating import PIECE_BYTES, Inflater, inflaters, undone
 
 WHAT = "http://shop.example/a"
 BODY = b"a body " * 1000
@@ -24,10 +24,10 @@ def raw_deflate(data: bytes) -> bytes:
 
 def inflated(encoding: str, chunks: Iterable[bytes]) -> bytes:
     """All of a body."""
-    inflating = inflater(encoding, WHAT)
-    assert inflating is not None
-    body = b"".join(piece for chunk in chunks for piece in inflating.pieces(chunk))
-    inflating.end()
+    inflating = inflaters(encoding, WHAT)
+    body = b"".join(piece for chunk in chunks for piece in undone(chunk, inflating))
+    for each in inflating:
+        each.end()
     return body
 
 
@@ -60,17 +60,33 @@ def test_a_body_is_what_it_was(encoding: str, data: bytes, size: int) -> None:
     assert inflated(encoding, cut(data, size)) == BODY
 
 
-@pytest.mark.parametrize("encoding", ["", "identity", " Identity"])
+@pytest.mark.parametrize("encoding", ["", "identity", " Identity", "UTF-8", "none", "made up", ","])
 def test_nothing_to_undo(encoding: str) -> None:
-    """Most pictures."""
-    assert inflater(encoding, WHAT) is None
+    """Most pictures, and what servers write there that is no encoding."""
+    assert inflated(encoding, [BODY]) == BODY
 
 
-@pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip, gzip", "gzip,br", "made up"])
+@pytest.mark.parametrize(
+    ("encoding", "data"),
+    [
+        ("gzip, gzip", gzip.compress(gzip.compress(BODY))),
+        ("deflate,gzip", gzip.compress(zlib.compress(BODY))),
+        ("gzip, deflate", zlib.compress(gzip.compress(BODY))),
+        ("identity, gzip", gzip.compress(BODY)),
+        ("gzip, UTF-8", gzip.compress(BODY)),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 100, 100_000])
+def test_a_list_is_undone_from_its_end(encoding: str, data: bytes, size: int) -> None:
+    """It says what was done, in order; what is no encoding is nothing to undo."""
+    assert inflated(encoding, cut(data, size)) == BODY
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "compress", "gzip,br", "gzip" + ",gzip" * 9])
 def test_an_encoding_that_was_not_asked_for_is_unsupported(encoding: str) -> None:
     """And named."""
     with pytest.raises(Unsupported, match=encoding):
-        inflater(encoding, WHAT)
+        inflaters(encoding, WHAT)
 
 
 @pytest.mark.parametrize("encoding", ENCODED)
@@ -92,9 +108,7 @@ def test_other_bytes_are_bad_data(encoding: str, sum_bytes: int) -> None:
 
 def test_a_bomb_comes_in_pieces() -> None:
     """So that whoever counts them can stop."""
-    inflating = inflater("gzip", WHAT)
-    assert inflating is not None
-    pieces = inflating.pieces(gzip.compress(bytes(50_000_000), 9))
+    pieces = Inflater("gzip", WHAT).pieces(gzip.compress(bytes(50_000_000), 9))
     assert max(len(next(pieces)) for _ in range(20)) <= PIECE_BYTES
 
 

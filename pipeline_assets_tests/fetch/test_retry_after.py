@@ -19,7 +19,7 @@ from pipeline_assets.fetch.retry_after import parse_retry_after
         ("Mon, 02 Mar 2026 06:00:30 -0000", "Mon, 02 Mar 2026 06:00:00 GMT", 30),
         ("soon", None, None),
         ("-1", None, None),
-        ("1.5", None, None),
+        ("1.5", None, 1.5),
         ("", None, None),
         (None, None, None),
         ("²", None, None),

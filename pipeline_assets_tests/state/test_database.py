@@ -187,7 +187,7 @@ def test_no_password_is_shown(tmp_path: Path) -> None:
 
 def test_an_older_versions_tables_get_what_they_do_not_have(database_url: str) -> None:
     """Columns, null in the old rows, and indexes; twice does no harm."""
-    added = {"etag", "last_modified"}
+    added = {"etag", "last_modified", "validated_url"}
     State(database_url).close()
     engine = sa.create_engine(database_url)
     with engine.begin() as connection:
