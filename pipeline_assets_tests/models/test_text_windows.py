@@ -51,7 +51,23 @@ def test_no_token_is_lost_or_added(text: str) -> None:
     assert {len(window) for window in cut} == {SIMPLE.context_length}
     assert all(window[0] == START and END in window for window in cut)
     inner = [window[1 : window.index(END)] for window in cut]
-    assert list(chain.from_iterable(inner)) == SIMPLE.encode(text)
+    if not {START, END} & set(encoded := SIMPLE.encode(text)):
+        assert list(chain.from_iterable(inner)) == encoded
+
+
+MARKERS = [
+    *("<end_of_text>", "<END_OF_TEXT>", "&lt;end_of_text&gt;", "&amp;lt;end_of_text&amp;gt;"),
+    *("&amp;amp;lt;end_of_text&amp;amp;gt;", "<start_of_text>", "<<end_of_text>end_of_text>"),
+]
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+def test_what_looks_like_a_token_of_the_models_own_is_text(marker: str) -> None:
+    """A model reads nothing behind one, and a stranger may have written it."""
+    [window] = windows(f"a {marker} b", SIMPLE)
+    inner = window[1 : window.index(END)]
+    assert START not in inner
+    assert SIMPLE.encode("b")[0] == inner[-1]
 
 
 @pytest.mark.parametrize(("words", "count"), [(0, 1), (1, 1), (22, 1), (23, 2), (44, 2), (45, 3)])
