@@ -1,6 +1,9 @@
 """What one row of a feed says, and the first thing that is wrong with it. Pure, for any format."""
 
+import html
+import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
 from typing import Final, NamedTuple
@@ -20,6 +23,22 @@ MAX_ITEM_ID_CHARS: Final = 200
 MAX_FIELD_CHARS: Final = 1 << 20
 PRODUCER: Final = "feed/1"
 
+MOST_EXACT: Final = 2**53
+EARLIEST_YEAR: Final = 1900
+"""What is said to have happened before has been read wrongly."""
+DATE_DIGITS: Final = 8
+MILLISECONDS_DIGITS: Final = 13
+
+_EPOCH: Final = re.compile(r"(?P<whole>[0-9]{10}|[0-9]{13})(\.[0-9]+)?")
+_ZONE: Final = re.compile(r"\s*(UTC|GMT|utc|gmt)$")
+_HIDDEN: Final = re.compile(r"(?is)<(script|style)\b.*?</\1\s*>|<!--.*?-->")
+# Names of elements alone: a text may have other words in angle brackets.
+_TAGS: Final = re.compile(
+    r"(?i)</?(?:a|abbr|address|article|b|big|blockquote|br|center|code|dd|div|dl|dt|em|figure"
+    r"|figcaption|font|footer|h[1-6]|header|hr|i|iframe|img|ins|kbd|li|link|main|mark|meta|nav|ol|p"
+    r"|picture|pre|s|section|small|source|span|strike|strong|sub|sup|table|tbody|td|tfoot|th|thead"
+    r"|tr|tt|u|ul|video)(?:\s[^<>]*)?/?>"
+)
 _SHOWN_CHARS: Final = 60
 _SURROGATES: Final = re.compile("[\ud800-\udfff]")  # how undecodable bytes arrive here
 _CONTROLS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -100,7 +119,7 @@ class _Fields:
 
         Undecodable parts are replaced, or with `exact`, void the field.
         """
-        value = self._values.get(name)
+        value = self._value(name)
         if value is None:
             return None
         if not isinstance(value, str):
@@ -118,10 +137,34 @@ class _Fields:
                 return None
         return clean.strip() or None
 
+    def _value(self, name: str) -> object:
+        """A field as its file has it; what a database or pandas has for nothing is nothing."""
+        value = self._values.get(name)
+        return None if isinstance(value, float) and math.isnan(value) else value
+
+    def prose(self, name: str, text: str | None) -> str | None:
+        """Text that shops write as HTML: its tags are spaces, and its entities characters."""
+        if text is None or not ("<" in text or "&" in text):
+            return text
+        read = " ".join(html.unescape(_TAGS.sub(" ", _HIDDEN.sub(" ", text))).split())
+        if not read:
+            self.complain(f"{name} {_shown(text)} has no text in it")
+        return read or None
+
+    def url(self, name: str) -> str | None:
+        """A URL; one without a scheme is of a page that is served over https."""
+        text = self.text(name, exact=True)
+        return f"https:{text}" if text is not None and text.startswith("//") else text
+
     def item_id(self) -> str | None:
+        """The id; numbers are ids, and two Unicode forms of one text are one id."""
+        value = self._value("item_id")
+        if _is_whole(value):
+            return f"{value:.0f}"
         item_id = self.required("item_id")
         if item_id is None:
             return None
+        item_id = unicodedata.normalize("NFC", item_id)
         if len(item_id) > MAX_ITEM_ID_CHARS:
             self.complain(
                 f"item_id {_shown(item_id)} is {len(item_id)} characters long; "
@@ -146,9 +189,14 @@ class _Fields:
         return None
 
     def time(self, name: str) -> datetime | None:
-        value = self._values.get(name)
-        # Parquet has times and dates of its own.
-        text = value.isoformat() if isinstance(value, date) else self.required(name)
+        value = self._value(name)
+        # Parquet has times and dates of its own, and JSON numbers.
+        if isinstance(value, date):
+            text: str | None = value.isoformat()
+        elif _is_whole(value):
+            text = f"{value:.0f}"
+        else:
+            text = self.required(name)
         if text is None:
             return None
         time = _utc(text)
@@ -163,24 +211,39 @@ def feed_row(raw: RawRow, file: str) -> FeedRow:
     return FeedRow(
         line=raw.line,
         item_id=fields.item_id(),
-        name=fields.required("name", exact=False),
+        name=fields.prose("name", fields.required("name", exact=False)),
         kind=fields.choice("kind", fields.required("kind"), KINDS),
         event_time=fields.time("event_time"),
         priority=fields.choice("priority", fields.text("priority"), PRIORITIES) or DEFAULT_PRIORITY,
-        description=fields.text("description"),
-        document_url=fields.text("document_url", exact=True),
-        image_url=fields.text("image_url", exact=True),
+        description=fields.prose("description", fields.text("description")),
+        document_url=fields.url("document_url"),
+        image_url=fields.url("image_url"),
         problem=fields.problem,
         file=file,
     )
 
 
+def _is_whole(value: object) -> bool:
+    """Whether it is a whole number that JSON and Parquet keep exactly, also where it is a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return -MOST_EXACT < value < MOST_EXACT and value == int(value)
+
+
 def _utc(text: str) -> datetime | None:
+    """A time in ISO 8601, with a zone or UTC, or in seconds or milliseconds since 1970."""
     try:
-        time = datetime.fromisoformat(text)
-        return time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
-    except (ValueError, OverflowError):
+        epoch = _EPOCH.fullmatch(text)
+        if epoch is not None:
+            seconds = float(text) / (1000 if len(epoch["whole"]) == MILLISECONDS_DIGITS else 1)
+            return datetime.fromtimestamp(seconds, UTC)
+        if text.isdigit() and len(text) != DATE_DIGITS:
+            return None  # fromisoformat takes 1712010112345 for a year and more
+        time = datetime.fromisoformat(_ZONE.sub("+00:00", text))
+        time = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
         return None
+    return time if time.year >= EARLIEST_YEAR else None
 
 
 def _described(value: object) -> str:

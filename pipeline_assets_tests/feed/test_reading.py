@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -162,9 +163,11 @@ def test_parquet_texts_of_every_type(tmp_path: Path) -> None:
             pa.array([9 * 10**14], pa.timestamp("s")),
             "event_time '900000000000000000 ms",
         ),
-        ("event_time", pa.array([12345]), "event_time is the number 12345; it must be text"),
+        ("event_time", pa.array([12345]), "event_time '12345' is not a time"),
+        ("event_time", pa.array([1.5]), "event_time is the number 1.5; it must be text"),
         ("event_time", pa.array([2**31 - 1], pa.date32()), "event_time is a"),
-        ("item_id", pa.array([7]), "item_id is the number 7; it must be text"),
+        ("item_id", pa.array([7.5]), "item_id is the number 7.5; it must be text"),
+        ("item_id", pa.array([True]), "item_id is true; it must be text"),
         ("item_id", pa.array([b"\xff\xfe"]).cast(pa.binary()), "item_id '��' has bytes"),
         ("name", pa.array([["a"]]), "name is a list; it must be text"),
         ("kind", pa.array([{"a": 1}]), "kind is a dict; it must be text"),
@@ -192,7 +195,8 @@ def test_parquet_values_of_the_wrong_type_are_problems(
         ({"item_id": "a\x00"}, r"item_id 'a\x00' has control characters"),
         ({"item_id": "a\u2028b"}, r"item_id 'a\u2028b' has control characters"),
         ({"item_id": "a\ud800"}, "item_id 'a�' has bytes or escapes that are not UTF-8 text"),
-        ({"item_id": 5}, "item_id is the number 5; it must be text"),
+        ({"item_id": 5.5}, "item_id is the number 5.5; it must be text"),
+        ({"item_id": 10**400}, "item_id is the number 1000000"),
         ({"item_id": True}, "item_id is true; it must be text"),
         ({"name": ""}, "name is empty"),
         ({"name": ["a"]}, "name is a list; it must be text"),
@@ -202,6 +206,9 @@ def test_parquet_values_of_the_wrong_type_are_problems(
         ({"event_time": "yesterday"}, "event_time 'yesterday' is not a time such as"),
         ({"event_time": "0001-01-01T00:00:00+14:00"}, "event_time '0001-01-01T00:00:00+14:00'"),
         ({"event_time": ""}, "event_time is empty"),
+        ({"event_time": "1712010112345678"}, "event_time '1712010112345678' is not a time"),
+        ({"event_time": "17120101123456"}, "event_time '17120101123456' is not a time"),
+        ({"event_time": "1712-01-01"}, "event_time '1712-01-01' is not a time"),
         ({"event_time": 1.5}, "event_time is the number 1.5; it must be text"),
         ({"priority": "urgent"}, "priority 'urgent' is not one of interactive, batch, background"),
         ({"image_url": {}}, "image_url is a dict; it must be text"),
@@ -238,6 +245,46 @@ def test_the_first_problem_names_field_and_value(
 def test_values_at_the_limit_are_no_problem(change: Mapping[str, object]) -> None:
     """Boundary values on the good side."""
     assert feed_row(RawRow(1, {**GOOD, **change})).problem is None
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("2026-03-02 06:00:00 UTC", "2026-03-02T06:00:00GMT", "20260302T060000Z"),
+        *("1772431200", "1772431200.0", "1772431200000", 1772431200, 1772431200000, 1772431200.0),
+    ],
+)
+def test_times_as_exports_write_them(value: object) -> None:
+    """Of databases, and in seconds and milliseconds since 1970."""
+    row = feed_row(RawRow(1, {**GOOD, "event_time": value}))
+    assert (row.event_time, row.problem) == (SIX, None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "read"),
+    [
+        ({"item_id": 7}, {"item_id": "7"}),
+        ({"item_id": 7.0}, {"item_id": "7"}),
+        ({"item_id": "cafe\u0301"}, {"item_id": "caf\u00e9"}),
+        ({"image_url": math.nan}, {"image_url": None}),
+        ({"description": math.nan}, {"description": None}),
+        ({"image_url": "//cdn.example/x.jpg"}, {"image_url": "https://cdn.example/x.jpg"}),
+        ({"name": "Sock&reg; &amp; Shoe"}, {"name": "Sock® & Shoe"}),
+        (
+            {"description": "<p>Red<br/>shirt</p>\n<ul><li>one</li></ul>"},
+            {"description": "Red shirt one"},
+        ),
+        ({"description": "<style>p{}</style><!-- x -->warm"}, {"description": "warm"}),
+        ({"name": "a < b and <end_of_text> c"}, {"name": "a < b and <end_of_text> c"}),
+    ],
+)
+def test_values_as_exports_write_them(
+    changed: Mapping[str, object], read: Mapping[str, object]
+) -> None:
+    """Read as what they mean."""
+    row = feed_row(RawRow(1, {**GOOD, **changed}))
+    assert {name: getattr(row, name) for name in read} == read
+    assert row.problem is None
 
 
 def test_a_problem_keeps_no_credentials() -> None:
@@ -494,7 +541,7 @@ def test_any_values_give_a_row_that_keeps_its_promises(values: dict[str, object]
 
 @property_
 @given(
-    st.datetimes(timezones=st.just(timezone(timedelta(hours=5, minutes=30)))),
+    st.datetimes(datetime(1901, 1, 1), timezones=st.just(timezone(timedelta(hours=5, minutes=30)))),
     st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1, max_size=50),
 )
 def test_a_good_row_comes_through_json_unchanged(time: datetime, name: str) -> None:
