@@ -146,7 +146,10 @@ class _Fields:
         """Text that shops write as HTML: its tags are spaces, and its entities characters."""
         if text is None or not ("<" in text or "&" in text):
             return text
-        read = " ".join(html.unescape(_TAGS.sub(" ", _HIDDEN.sub(" ", text))).split())
+        read = html.unescape(_TAGS.sub(" ", _HIDDEN.sub(" ", text)))
+        if read == text:
+            return text
+        read = " ".join(read.split())
         if not read:
             self.complain(f"{name} {_shown(text)} has no text in it")
         return read or None
