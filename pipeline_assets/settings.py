@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import quote, unquote
 
+import sqlalchemy as sa
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -398,9 +399,10 @@ class Settings(BaseSettings):
         )
 
     @property
-    def database_url(self) -> str:
-        """The SQLAlchemy URL of the state database."""
-        return self.state_url or f"sqlite:///{(self.folder / 'state.db').absolute()}"
+    def database_url(self) -> str | sa.URL:
+        """The SQLAlchemy URL of the state database; as text, a path could have a ? or % in it."""
+        path = str((self.folder / "state.db").absolute())
+        return self.state_url or sa.URL.create("sqlite", database=path)
 
 
 def _pairs(text: str, shape: str, what: str) -> dict[str, str]:

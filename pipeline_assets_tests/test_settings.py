@@ -32,7 +32,7 @@ def test_nothing_has_to_be_set() -> None:
     """The defaults serve one machine, with the sample's models and labels."""
     settings = load_settings()
     assert settings.data == Path("data")
-    assert settings.database_url == f"sqlite:///{Path.cwd() / 'data' / 'state.db'}"
+    assert str(settings.database_url) == f"sqlite:///{Path.cwd() / 'data' / 'state.db'}"
     assert settings.labels == SAMPLE_LABELS
     assert (settings.accelerator, settings.engine) == ("auto", "local")
     assert (settings.fetch_allow, settings.quality_threshold) == ((), 0.8)
@@ -352,4 +352,4 @@ def test_prefixes_of_sources_are_listed(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_database_of_its_own_is_used_as_it_is_given() -> None:
     """Else SQLite under the data root, by its full path."""
     assert load_settings(state_url="sqlite:////x/y.db").database_url == "sqlite:////x/y.db"
-    assert load_settings(data="here").database_url.endswith("/here/state.db")
+    assert str(load_settings(data="here").database_url).endswith("/here/state.db")

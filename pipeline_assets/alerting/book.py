@@ -17,6 +17,8 @@ from pipeline_assets.state.database import State, metadata
 
 log = logging.getLogger(__name__)
 
+LOOKED_AT = "alerts looked at"
+
 alert_outbox = sa.Table(
     "alert_outbox",
     metadata,
@@ -57,6 +59,11 @@ class AlertBook:
         with self._state.reading() as connection:
             return self._state.now(connection)
 
+    def looked_at(self) -> float | None:
+        """When somebody looked the last time; None: never."""
+        found = self._state.fact(LOOKED_AT)
+        return None if found is None else float(found)
+
     def standing(self) -> list[Alert]:
         """The conditions that stood at the last look, the oldest first."""
         with self._state.reading() as connection:
@@ -78,6 +85,7 @@ class AlertBook:
             ]
             if rows:
                 connection.execute(sa.insert(alert_outbox), rows)
+        self._state.remember(LOOKED_AT, now)
         return len(messages)
 
     def deliver(self, notifiers: Sequence[Notifier], most: int) -> list[Delivered]:

@@ -47,7 +47,7 @@ class State:
     Raises `SettingsError` where the URL cannot be used.
     """
 
-    def __init__(self, url: str, *, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, url: str | sa.URL, *, clock: Callable[[], float] | None = None) -> None:
         self._clock = clock
         try:
             parsed = sa.make_url(url)

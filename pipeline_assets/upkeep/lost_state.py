@@ -61,7 +61,7 @@ def _restore(resources: Resources, hours: list[str]) -> str:
         copied += _or_note(
             unreadable, f"{FETCHED} of {hour}", partial(_restore_copies, resources), hour
         )
-    url = without_secrets(resources.settings.database_url)
+    url = without_secrets(str(resources.settings.database_url))
     damaged = f" Could not be read, and so is forgotten: {'; '.join(unreadable)}." * bool(
         unreadable
     )

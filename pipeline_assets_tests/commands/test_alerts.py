@@ -22,7 +22,15 @@ BAD = Alert(
 
 def test_nothing_wrong_is_nothing_listed(resources: Resources) -> None:
     """Not an error."""
+    resources.alerts.look([], [])
     assert alerts(resources) == []
+
+
+def test_that_nobody_has_looked_is_not_that_nothing_stands(resources: Resources) -> None:
+    """It says so, and what to do."""
+    [said] = alerts(resources)
+    assert (said["since"], said["title"]) == (None, "nobody has looked yet")
+    assert "make ui" in said["what_to_do"]
 
 
 def test_what_stands_is_listed_with_since_when_and_what_to_do(resources: Resources) -> None:
@@ -45,8 +53,10 @@ def test_what_stands_is_listed_with_since_when_and_what_to_do(resources: Resourc
 def test_the_command_prints_for_people_and_for_machines(tmp_path: Path) -> None:
     """Whole, whatever is in it."""
     with environment({"PIPELINE_DATA": str(tmp_path / "data")}, tmp_path):
-        assert command("alerts").out == "nothing stands\n"
+        assert "nobody has looked yet" in command("alerts").out
         with opened() as resources:
+            resources.alerts.look([], [])
+            assert command("alerts").out == "nothing stands\n"
             resources.alerts.look([BAD], [FakeNotifier()])
         said = command("alerts").out
         [row] = json.loads(command("alerts", "--format", "json").out)

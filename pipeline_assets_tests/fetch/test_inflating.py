@@ -75,6 +75,7 @@ def test_nothing_to_undo(encoding: str) -> None:
         ("identity, gzip", gzip.compress(BODY)),
         ("gzip, UTF-8", gzip.compress(BODY)),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("size", [1, 100, 100_000])
 def test_a_list_is_undone_from_its_end(encoding: str, data: bytes, size: int) -> None:

@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from pipeline_assets.errors import SettingsError, StorageError
+from pipeline_assets.settings import load_settings
 from pipeline_assets.state.copies import copies
 from pipeline_assets.state.database import State, facts
 from pipeline_assets_tests.conftest import Clock
@@ -205,3 +206,13 @@ def test_an_older_versions_tables_get_what_they_do_not_have(database_url: str) -
         "ix_copies_sha256"
     ]
     engine.dispose()
+
+
+@pytest.mark.parametrize("name", ["what?mode=memory", "a%20b", "a#b", "a@b:c"])
+def test_a_data_root_has_its_state_in_it(tmp_path: Path, name: str) -> None:
+    """Whatever its name would mean in a URL."""
+    state = State(load_settings(data=tmp_path / name, state_url="").database_url)
+    state.remember("a", 1)
+    state.close()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name / "state.db").exists()

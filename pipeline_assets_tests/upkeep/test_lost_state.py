@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -113,7 +114,9 @@ def test_the_last_good_copy_is_found_again(worked: Platform, shop: FickleShop) -
     after = reopened(worked, shop)
     assert after.resources.copies.find([url]) == {}
     recover(after.resources)
-    assert after.resources.copies.find([url]) == before
+    [copy] = before.values()  # which page its validators are of is in no table
+    copy = replace(copy, validators=replace(copy.validators, url=None))
+    assert after.resources.copies.find([url]) == {url: copy}
     shop.gone[url.removeprefix(shop.url)] = 503
     report = after.run(STAGES[0], force=True)["fetched"]
     assert report.rungs["last_good_copy"].made == 1
