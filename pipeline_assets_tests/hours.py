@@ -29,7 +29,7 @@ from pipeline_assets_tests.conftest import HOUR, HOUR_START
 SEED = 23
 HOSTILE = "P-hostile"
 NAME_ONLY = "P-name-only"
-HOSTILE_NAME = "<script>alert(1)</script> | [free](javascript:alert(2)) `x`\n| a | b | *c*"
+HOSTILE_NAME = "<svg onload=alert(1)> | [free](javascript:alert(2)) `x`\n| a | b | *c*"
 FAULTS = {"404": 0.01, "truncated-jpeg": 0.01, "html-as-jpeg": 0.01}
 """One item each: a share above zero gives at least one."""
 
