@@ -1,7 +1,7 @@
 """How long tests take, and wait.
 
-`make test` keeps to some ten minutes on two quiet cores; what is slow because it is thorough is left to
-`make test-long`. Nothing is asserted of how soon something happens: it is waited for.
+`make test` keeps to some ten minutes on two quiet cores; what is slow because it is thorough is
+left to `make test-long`. Nothing is asserted of how soon something happens: it is waited for.
 """
 
 import os
