@@ -188,6 +188,7 @@ class Requests:
                     location = response.headers.get("Location")
                     if response.status not in _REDIRECTS or location is None:
                         return await _answer(response, self._rules, asked=bool(headers))
+                    _check_opt_out(response, self._rules)
             except (aiohttp.ClientError, OSError) as error:
                 raise self._translated(error, shown(str(hop))) from None
             except RowError as error:
@@ -328,9 +329,11 @@ async def _answer(
     unchanged = response.status == HTTPStatus.NOT_MODIFIED and asked
     if not (200 <= response.status < 300 or unchanged):
         what = shown(str(response.url))
-        raise from_http_status(response.status, what, retry_after=_asked_wait(response))
-    if rules.honour_opt_out:
-        _check_opt_out(response)
+        error = from_http_status(response.status, what, retry_after=_asked_wait(response))
+        if not error.transient:  # who is busy is left alone first
+            _check_opt_out(response, rules)
+        raise error
+    _check_opt_out(response, rules)
     _check_whole(response)
     return Response(
         url=_named(response.url),
@@ -355,8 +358,8 @@ def _check_whole(response: aiohttp.ClientResponse) -> None:
         )
 
 
-def _check_opt_out(response: aiohttp.ClientResponse) -> None:
-    if "X-Robots-Tag" not in response.headers:
+def _check_opt_out(response: aiohttp.ClientResponse, rules: RequestRules) -> None:
+    if not rules.honour_opt_out or "X-Robots-Tag" not in response.headers:
         return
     directive = opt_out(response.headers.getall("X-Robots-Tag"))
     if directive is not None:

@@ -845,6 +845,31 @@ def test_an_opt_out_is_blocked_and_its_bytes_are_not_kept(shop: Shop, status: in
     assert isinstance(fetch_raw(url), Fetched)
 
 
+@pytest.mark.parametrize("status", [302, 401, 403, 404, 410])
+def test_an_opt_out_counts_on_whatever_answer_it_comes(
+    shop: Shop, fetcher: HttpFetcher, status: int
+) -> None:
+    """On a redirect it is not followed, and a 403 that says why is no bare one."""
+    headers = {"X-Robots-Tag": "noai", "Location": "/b"}
+    url = shop.on("/a", web.Response(status=status, headers=headers))
+    shop.on("/b", web.Response(body=b"x"))
+    outcome = fetch(fetcher, url)
+    assert isinstance(outcome, Blocked)
+    assert "noai" in outcome.message
+    assert shop.hits == {"/a": 1}
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_server_that_is_busy_is_left_alone_first(
+    shop: Shop, fetcher: HttpFetcher, status: int
+) -> None:
+    """Whatever else it says: that is heard when it answers."""
+    headers = {"X-Robots-Tag": "noai", "Retry-After": "7"}
+    outcome = fetch(fetcher, shop.on("/a", web.Response(status=status, headers=headers)))
+    assert isinstance(outcome, RateLimited | Overloaded)
+    assert outcome.retry_after == timedelta(seconds=7)
+
+
 def test_the_user_agent_says_where_we_can_be_found(shop: Shop) -> None:
     """Where the setting names a place."""
     url = shop.on("/x", web.Response(body=b"x"))
