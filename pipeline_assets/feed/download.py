@@ -43,7 +43,8 @@ _log = logging.getLogger(__name__)
 class FeedCopy:
     """The copy that is kept of a feed, and what is known of it; times in seconds.
 
-    `refusal` is why there is no newer one, and `refused_since` when that began.
+    `refusal` is why there is no newer one, and `refused_since` when that began. `validated_url` is
+    where redirects ended, which the validators belong to.
     """
 
     file: str
@@ -53,6 +54,7 @@ class FeedCopy:
     ask_again_at: float
     refusal: str | None = None
     refused_since: float | None = None
+    validated_url: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +113,12 @@ class Downloads:
         if answer.body is None and copy is not None:
             return replace(copy, ask_again_at=again, refusal=None, refused_since=None)
         new = FeedCopy(
-            self._kept(url, answer.body or b""), answer.etag, answer.last_modified, now, again
+            self._kept(url, answer.body or b""),
+            answer.etag,
+            answer.last_modified,
+            now,
+            again,
+            validated_url=answer.url,
         )
         try:
             check(self._file(url, new))
@@ -150,7 +157,7 @@ class Downloads:
                 honour_opt_out=False,  # it is the reader's own feed
             )
         )
-        known = None if copy is None else Validators(copy.etag, copy.last_modified)
+        known = copy and Validators(copy.etag, copy.last_modified, copy.validated_url)
         try:
             async with asyncio.timeout(DEADLINE_S):
                 return await requests.get(url, known, _NoTurns())

@@ -334,28 +334,36 @@ async def _answer(
             _check_opt_out(response, rules)
         raise error
     _check_opt_out(response, rules)
-    _check_whole(response)
+    whole = _size_of_all(response)
     return Response(
         url=_named(response.url),
         status=response.status,
         content_type=_header(response, "Content-Type"),
         etag=_header(response, "ETag"),
         last_modified=_header(response, "Last-Modified"),
-        body=None if unchanged else await _body(response, rules.max_bytes),
+        body=None if unchanged else await _body(response, rules.max_bytes, whole),
     )
 
 
-def _check_whole(response: aiohttp.ClientResponse) -> None:
-    """206 answers who asked for a part, which we do not: it is a part all the same."""
+def _size_of_all(response: aiohttp.ClientResponse) -> int | None:
+    """How many bytes a 206 says that it sends, which are all of them; None for other answers.
+
+    206 answers who asked for a part, which we do not: it is a part all the same.
+    """
     if response.status != HTTPStatus.PARTIAL_CONTENT:
-        return
+        return None
     said = response.headers.get("Content-Range", "")
     part = _RANGE.fullmatch(said.strip())
     if part is None or int(part["last"]) + 1 != int(part["all"]):
-        raise Network(
-            f"{shown(str(response.url))}: the server answered 206 with a part that nobody asked "
-            f"for ({said or 'it does not say which'})"
-        )
+        raise _not_whole(response, said or "it does not say which")
+    return int(part["all"])
+
+
+def _not_whole(response: aiohttp.ClientResponse, part: str) -> Network:
+    return Network(
+        f"{shown(str(response.url))}: the server answered 206 with a part that nobody asked for "
+        f"({part})"
+    )
 
 
 def _check_opt_out(response: aiohttp.ClientResponse, rules: RequestRules) -> None:
@@ -369,7 +377,7 @@ def _check_opt_out(response: aiohttp.ClientResponse, rules: RequestRules) -> Non
         )
 
 
-async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> Body:
+async def _body(response: aiohttp.ClientResponse, max_bytes: int, whole: int | None) -> Body:
     declared = response.content_length
     if declared is not None and declared > max_bytes:
         raise _too_large(response, f"is declared as {declared} bytes,", max_bytes)
@@ -387,6 +395,8 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int) -> Body:
                 collected.add(piece)
         for each in inflating:
             each.end()
+        if whole not in (None, received):
+            raise _not_whole(response, f"{received} bytes of {whole}")
         if not collected.size:
             raise InvalidInput(
                 f"{shown(str(response.url))}: the server answered {response.status} with an empty "

@@ -136,6 +136,11 @@ BROKEN: Final = _of(
     a_part_of_it=Fault(
         sent=sound(BODY[:300], f"Content-Range: bytes 0-299/{len(BODY)}", status="206 Partial")
     ),
+    a_part_that_is_said_to_be_all=Fault(
+        sent=sound(
+            BODY[:300], f"Content-Range: bytes 0-{len(BODY) - 1}/{len(BODY)}", status="206 Partial"
+        )
+    ),
     a_part_of_who_knows_what=Fault(sent=sound(BODY, status="206 Partial Content")),
     no_last_chunk=Fault(sent=answer([_chunk(BODY)], CHUNKED)),
 )

@@ -29,6 +29,7 @@ class Site(ThreadingHTTPServer):
         self.body, self.status = ROWS, 200
         self.headers: dict[str, str] = {"ETag": '"1"'}
         self.asked: list[str | None] = []
+        self.moved: dict[str, str] = {}
 
     def url(self, path: str = "/export/feed.csv") -> str:
         """The feed's URL."""
@@ -43,6 +44,12 @@ class _Answers(BaseHTTPRequestHandler):
         known = self.headers["If-None-Match"]
         self.server.asked.append(known)
         site = self.server
+        if self.path in site.moved:
+            self.send_response(302)
+            self.send_header("Location", site.moved[self.path])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         unchanged = known is not None and known == site.headers.get("ETag")
         self.send_response(304 if unchanged and site.status == 200 else site.status)
         for name, value in site.headers.items():
@@ -93,6 +100,21 @@ def refusal(resources: Resources) -> str | None:
     """Why there is no newer copy."""
     copy = resources.downloads.copy(resources.settings.feed)
     return None if copy is None else copy.refusal
+
+
+def test_what_has_changed_is_asked_of_the_file_that_was_read(
+    resources: Resources, site: Site, clock: Clock
+) -> None:
+    """Redirects lead to it. Of another file, which they lead to now, it would mean nothing."""
+    site.moved["/export/feed.csv"] = "/monday.csv"
+    assert items(resources) == ["a"]
+    clock.advance(REFRESH.total_seconds())
+    assert items(resources) == ["a"]
+    site.moved["/export/feed.csv"] = "/tuesday.csv"
+    site.body = MORE  # with the same ETag, as counters have it
+    clock.advance(REFRESH.total_seconds())
+    assert items(resources) == ["a", "b"]
+    assert site.asked == [None, None, None, '"1"', None, None]
 
 
 def test_a_copy_is_read_until_it_is_time_to_ask_again(

@@ -308,6 +308,22 @@ def test_an_opt_out_is_not_answered_with_an_old_copy(
     assert (rows["b/image"]["status"], rows["b/image"]["error_kind"]) == ("failed", "forbidden")
 
 
+def test_a_refusal_that_is_meant_takes_the_bytes_away(
+    platform: Platform, goods: Goods, shop: FickleShop
+) -> None:
+    """451 after 200: the row has none any more, and no earlier copy stands in for anyone."""
+    item = goods.product("a")
+    assert fetched(platform, item)["a/image"]["status"] == "ok"
+    path = (item.image_url or "").removeprefix(shop.url)
+    shop.gone[path] = 451
+    platform.run(fetch.STAGE, force=True)
+    row = fetched(platform, item)["a/image"]
+    assert (row["status"], row["error_kind"], row["sha256"]) == ("failed", "blocked", None)
+    shop.gone[path] = 503
+    rows = fetched(platform, item, replace(item, item_id="b"))
+    assert (rows["a/image"]["status"], rows["b/image"]["status"]) == ("failed", "skipped")
+
+
 def test_a_lost_pack_costs_just_its_own_rows(
     platform: Platform, goods: Goods, shop: FickleShop
 ) -> None:
