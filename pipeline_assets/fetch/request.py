@@ -314,13 +314,18 @@ def _escaped(text: str) -> str:
     scheme, slashes, rest = text.partition("//")
     ends = _AUTHORITY.match(rest) if slashes and _SCHEME.fullmatch(scheme) else None
     if ends is None:
-        return _NOT_ASCII.sub(lambda found: quote(found[0]), text)
+        return _quoted(text)
     user, at, place = ends[0].rpartition("@")
     host, colon, port = place.partition(":")
     host = host if host.isascii() else canonical_host(host)
     authority = f"{user}{at}{host}{colon}{port}"
     behind = rest[len(ends[0]) :]
-    return _NOT_ASCII.sub(lambda found: quote(found[0]), f"{scheme}//{authority}{behind}")
+    return _quoted(f"{scheme}//{authority}{behind}")
+
+
+def _quoted(text: str) -> str:
+    # Headers in another encoding than UTF-8 arrive as lone surrogates, one for each byte.
+    return _NOT_ASCII.sub(lambda found: quote(found[0], errors="surrogateescape"), text)
 
 
 async def _answer(

@@ -519,6 +519,37 @@ def test_a_url_is_sent_byte_for_byte(sent: str) -> None:
     assert lines == [*[f"GET {sent} HTTP/1.1"] * 2, "GET /%C3%A9%20a HTTP/1.1"]
 
 
+@pytest.mark.parametrize(
+    ("location", "asked"),
+    [
+        (b"/caf\xe9%2F?q=\xfc", "/caf%E9%2F?q=%FC"),
+        ("/é%2F".encode(), "/%C3%A9%2F"),
+        (b"z%2Fy?s=%2B%40", "/d/z%2Fy?s=%2B%40"),
+        (b"?s=%2B", "/d/p?s=%2B"),
+        (b"../%2e%2E/x%40", "/%2e%2E/x%40"),
+        (b"/go?to=http://shop.example/%2F", "/go?to=http://shop.example/%2F"),
+    ],
+)
+def test_a_redirect_is_followed_byte_for_byte(location: bytes, asked: str) -> None:
+    """Relative ones too, and those whose server writes another encoding than UTF-8."""
+    seen: list[str] = []
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append((await reader.readuntil(b"\r\n\r\n")).split()[1].decode())
+        moved = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: " + location + b"\r\n"
+        sound = b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n"
+        head, body = (moved, b"") if seen == ["/d/p"] else (sound, b"x")
+        writer.write(head + b"Connection: close\r\n\r\n" + body)
+        writer.close()
+
+    with running_loop() as run:
+        server = run(asyncio.start_server(handle, "127.0.0.1", 0))
+        outcome = fetch_raw(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/d/p")
+        server.close()
+    assert isinstance(outcome, Fetched)
+    assert seen == ["/d/p", asked]
+
+
 def test_credentials_stay_with_their_host(shop: Shop) -> None:
     """A redirect to another name does not take them along."""
     shop.on("/a", redirect(f"http://other.example:{shop.port}/b"))
