@@ -91,6 +91,10 @@ def _ascii(host: str) -> str:
     try:
         return idna.encode(host, uts46=True).decode("ascii")
     except idna.IDNAError:
+        pass
+    try:
+        return host.encode("idna").decode("ascii")  # of 2003: hearts and underscores, still in use
+    except UnicodeError:
         return host
 
 

@@ -178,12 +178,14 @@ class Requests:
         for number in range(MAX_REDIRECTS + 1):
             _host.set(hop.raw_host or "")
             headers = _conditional(known, hop, first=number == 0)
+            answered = False
             try:
                 async with self._session.get(
                     hop,
                     headers=headers | _sent(cookies, hop),
                     allow_redirects=False,
                 ) as response:
+                    answered = True
                     cookies.update_cookies(response.cookies, hop)
                     location = response.headers.get("Location")
                     if response.status not in _REDIRECTS or location is None:
@@ -192,7 +194,8 @@ class Requests:
             except (aiohttp.ClientError, OSError) as error:
                 raise self._translated(error, shown(str(hop))) from None
             except RowError as error:
-                if error.transient and error.retry_after:
+                # Without an answer the wait is our own idea: of a bad certificate http:// knows nothing.
+                if answered and error.transient and error.retry_after:
                     await courtesy.leave_alone(hop.raw_host or "", error.retry_after, error.message)
                 raise
             hop = _target(location, url, base=hop)

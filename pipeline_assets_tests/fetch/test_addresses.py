@@ -233,6 +233,21 @@ def test_an_internationalised_name_is_one_host(host: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("host", "name"),
+    [
+        ("i❤.example", "xn--i-7iq.example"),
+        ("I❤\ufe0f.EXAMPLE", "xn--i-7iq.example"),
+        ("foo_bär.example", "xn--foo_br-fua.example"),
+        ("straße.example", "xn--strae-oqa.example"),
+    ],
+)
+def test_names_of_the_older_standard_are_names(host: str, name: str) -> None:
+    """Symbols and underscores, which the newer one refuses; what both take is the newer's."""
+    assert canonical_host(host) == canonical_host(name) == name
+    assert is_host(name)
+
+
+@pytest.mark.parametrize(
     ("host", "good"),
     [
         ("example.com", True),

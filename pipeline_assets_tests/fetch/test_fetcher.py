@@ -565,9 +565,10 @@ def test_credentials_stay_with_their_host(shop: Shop) -> None:
     assert ["Authorization" in headers for headers in shop.requests] == [True, False]
 
 
-def test_a_certificate_that_does_not_verify_is_asked_for_again_tomorrow(tmp_path: Path) -> None:
-    """Its own sentence, and one try: no second look makes it good."""
-    key, certificate = self_signed(tmp_path)
+@contextmanager
+def badly_certified(folder: Path) -> Iterator[str]:
+    """An https server for whose certificate nobody vouches; gives its URL."""
+    key, certificate = self_signed(folder)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
 
@@ -576,11 +577,31 @@ def test_a_certificate_that_does_not_verify_is_asked_for_again_tomorrow(tmp_path
 
     with running_loop() as run:
         server = run(asyncio.start_server(ignored, "127.0.0.1", 0, ssl=context))
-        outcome = fetch_raw(f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/a")
+        yield f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/a"
         server.close()
+
+
+def test_a_certificate_that_does_not_verify_is_asked_for_again_tomorrow(tmp_path: Path) -> None:
+    """Its own sentence, and one try: no second look makes it good."""
+    with badly_certified(tmp_path) as url:
+        outcome = fetch_raw(url)
     assert isinstance(outcome, Network)
     assert "certificate does not verify" in outcome.message
     assert outcome.retry_after == timedelta(days=1)
+
+
+def test_a_bad_certificate_leaves_the_rest_of_its_host_alone(shop: Shop, tmp_path: Path) -> None:
+    """The host has asked for nothing, and over http it is as it was."""
+    told, good = Told(), shop.on("/good", web.Response(body=b"x"))
+    with (
+        badly_certified(tmp_path) as bad,
+        HttpFetcher(
+            allow=["127.0.0.1"], concurrency=1, per_host=1, timeout_s=20, max_bytes=9, rates=told
+        ) as fetcher,
+    ):
+        outcomes = fetcher.fetch_all([bad, good, f"{bad}/too"], bytes)
+    assert [type(outcome) for outcome in outcomes] == [Network, Fetched, Network]
+    assert told.told == []
 
 
 def test_messages_carry_no_credentials(shop: Shop, fetcher: HttpFetcher) -> None:
