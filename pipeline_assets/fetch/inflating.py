@@ -31,9 +31,10 @@ def inflaters(encoding: str, what: str) -> list["Inflater"]:
     charset there, or `none`) means nothing.
     """
     named = [name.strip().lower() for name in encoding.split(",")]
-    if not _OTHERS.isdisjoint(named) or len(named) > MOST_ENCODINGS:
+    ours = [name for name in named if name in _ZLIB]
+    if not _OTHERS.isdisjoint(named) or len(ours) > MOST_ENCODINGS:
         raise Unsupported(f"{what}: the body is encoded as {encoding!r}, not as {ACCEPTED}")
-    return [Inflater(name, what) for name in reversed(named) if name in _ZLIB]
+    return [Inflater(name, what) for name in reversed(ours)]
 
 
 def undone(chunk: bytes, inflating: Sequence["Inflater"]) -> Iterator[bytes]:

@@ -194,7 +194,7 @@ class Requests:
             except (aiohttp.ClientError, OSError) as error:
                 raise self._translated(error, shown(str(hop))) from None
             except RowError as error:
-                # Without an answer the wait is our own idea: of a bad certificate http:// knows nothing.
+                # Without an answer the wait is our own idea, as for a bad certificate.
                 if answered and error.transient and error.retry_after:
                     await courtesy.leave_alone(hop.raw_host or "", error.retry_after, error.message)
                 raise
@@ -389,8 +389,8 @@ async def _body(response: aiohttp.ClientResponse, max_bytes: int, whole: int | N
     declared = response.content_length
     if declared is not None and declared > max_bytes:
         raise _too_large(response, f"is declared as {declared} bytes,", max_bytes)
-    encoding = response.headers.get("Content-Encoding")
-    inflating = inflaters(encoding or "", shown(str(response.url)))
+    encoding = ", ".join(response.headers.getall("Content-Encoding", ()))
+    inflating = inflaters(encoding, shown(str(response.url)))
     collected, received = Collected(), 0
     try:
         async for chunk in response.content.iter_any():

@@ -81,6 +81,12 @@ HARMLESS: Final = {
     "gzip-twice": ok(
         Fault(sent=sound(gzip.compress(gzip.compress(BODY)), "Content-Encoding: gzip, gzip"))
     ),
+    "gzip-twice-in-two-headers": ok(
+        Fault(sent=sound(gzip.compress(gzip.compress(BODY)), GZIP, "Content-Encoding: gzip"))
+    ),
+    "gzip-behind-another-header": ok(
+        Fault(sent=sound(gzip.compress(BODY), "Content-Encoding: identity", GZIP))
+    ),
     "charset-for-an-encoding": ok(Fault(sent=sound(BODY, "Content-Encoding: UTF-8"))),
     "long-header": ok(Fault(sent=sound(BODY, "Content-Security-Policy: " + "a.example " * 900))),
     "two-hundred-headers": ok(

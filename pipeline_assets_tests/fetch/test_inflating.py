@@ -74,6 +74,7 @@ def test_nothing_to_undo(encoding: str) -> None:
         ("gzip, deflate", zlib.compress(gzip.compress(BODY))),
         ("identity, gzip", gzip.compress(BODY)),
         ("gzip, UTF-8", gzip.compress(BODY)),
+        ("identity, none, UTF-8, binary, gzip", gzip.compress(BODY)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
