@@ -7,11 +7,13 @@ import errno
 import re
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
+from http.cookies import CookieError
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import quote
@@ -174,7 +176,8 @@ class Requests:
         read further; an empty one is `InvalidInput`.
         """
         hop = _target(url, url)
-        cookies = aiohttp.CookieJar(unsafe=True)  # for the redirects of this one resource
+        # For the redirects of this one resource, also between addresses.
+        cookies = aiohttp.CookieJar(unsafe=True, quote_cookie=False)
         for number in range(MAX_REDIRECTS + 1):
             _host.set(hop.raw_host or "")
             headers = _conditional(known, hop, first=number == 0)
@@ -186,7 +189,7 @@ class Requests:
                     allow_redirects=False,
                 ) as response:
                     answered = True
-                    cookies.update_cookies(response.cookies, hop)
+                    _keep_cookies(cookies, response, hop)
                     location = response.headers.get("Location")
                     if response.status not in _REDIRECTS or location is None:
                         return await _answer(response, self._rules, asked=bool(headers))
@@ -237,6 +240,13 @@ def _conditional(known: Validators | None, hop: URL, *, first: bool) -> dict[str
     if known is None or known.url not in (None, _named(hop)):
         return {}
     return known.headers() if first or known.url is not None else {}
+
+
+def _keep_cookies(cookies: aiohttp.CookieJar, response: aiohttp.ClientResponse, hop: URL) -> None:
+    for name, cookie in response.cookies.items():
+        with suppress(CookieError):  # what cannot be sent is left to the jar
+            cookie.set(name, cookie.coded_value, cookie.coded_value)  # sent as it was written
+    cookies.update_cookies(response.cookies, hop)
 
 
 def _sent(cookies: aiohttp.CookieJar, hop: URL) -> dict[str, str]:

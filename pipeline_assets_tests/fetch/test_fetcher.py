@@ -468,6 +468,29 @@ def test_cookies_live_for_the_redirects_of_one_resource(shop: Shop, fetcher: Htt
     assert [headers.get("Cookie") for headers in shop.requests] == [None, "a=b", None]
 
 
+@pytest.mark.parametrize(
+    "cookie",
+    ["s=YWJj==", "s=a%2Fb", "s=1,2", 's="q r"', "s=q r", "s=a|b.c-_~!*'()", "s={j:1}", "s="],
+)
+def test_a_cookie_is_sent_as_it_was_written(shop: Shop, fetcher: HttpFetcher, cookie: str) -> None:
+    """Nothing is quoted: the shop looks for what it has set."""
+    headers = {"Location": "b", "Set-Cookie": f"{cookie}; Path=/; HttpOnly; SameSite=Lax"}
+    url = shop.on("/a", web.Response(status=302, headers=headers))
+    shop.on("/b", web.Response(body=b"x"))
+    assert isinstance(fetch(fetcher, url), Fetched)
+    assert shop.requests[1]["Cookie"] == cookie
+
+
+@pytest.mark.parametrize("cookie", ["s=\udce9", "é=1", "a b=1", "s=a\x01b", "=", ";", "path=/"])
+def test_a_cookie_that_no_header_can_hold_is_no_trouble(cookie: str) -> None:
+    """A stranger wrote it."""
+    answer = f"HTTP/1.1 302 Found\r\nSet-Cookie: {cookie}\r\nLocation: /a\r\n\r\n"
+    with raw_server(answer.encode("utf-8", "surrogateescape")) as (url, _):
+        outcome = fetch_raw(url)
+    assert isinstance(outcome, InvalidInput)
+    assert not isinstance(outcome, Internal)
+
+
 def test_a_cookie_is_for_its_host(shop: Shop) -> None:
     """A redirect to another name does not take it along."""
     shop.on("/a", redirect(f"http://other.example:{shop.port}/b"))
