@@ -157,7 +157,9 @@ class Downloads:
                 honour_opt_out=False,  # it is the reader's own feed
             )
         )
-        known = copy and Validators(copy.etag, copy.last_modified, copy.validated_url)
+        known = None
+        if copy is not None:
+            known = Validators(copy.etag, copy.last_modified, copy.validated_url)
         try:
             async with asyncio.timeout(DEADLINE_S):
                 return await requests.get(url, known, _NoTurns())
